@@ -1,0 +1,2 @@
+//! ordain-sdk
+pub mod contract;
