@@ -96,7 +96,8 @@ impl<'a> Context<'a> {
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.time_ms.to_le_bytes());
         out.extend_from_slice(&self.version.to_le_bytes());
-        let parts = [self.aggregate_id.as_bytes(), self.command_id.as_bytes(), self.correlation_id.as_bytes(), self.metadata];
+        let parts =
+            [self.aggregate_id.as_bytes(), self.command_id.as_bytes(), self.correlation_id.as_bytes(), self.metadata];
         for part in parts {
             out.extend_from_slice(&(part.len() as u32).to_le_bytes());
         }
@@ -114,7 +115,8 @@ impl<'a> Context<'a> {
             rest = tail;
             Some(part)
         };
-        let (id, command, correlation, metadata) = (take(length(16))?, take(length(20))?, take(length(24))?, take(length(28))?);
+        let (id, command, correlation, metadata) =
+            (take(length(16))?, take(length(20))?, take(length(24))?, take(length(28))?);
         Some(Self {
             time_ms: i64::from_le_bytes(head[..8].try_into().ok()?),
             version: u64::from_le_bytes(head[8..16].try_into().ok()?),
