@@ -24,11 +24,19 @@ pub fn encode_compact<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Re
     value.serialize(&mut Serializer::new(out))
 }
 
-/// Reads the named form.
+/// Reads the named form from the start of `bytes`.
+///
+/// # Errors
+/// The bytes do not start with a value of this type.
+pub fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, decode::Error> {
+    T::deserialize(&mut Deserializer::from_read_ref(bytes).with_human_readable())
+}
+
+/// Reads the named form of what came from outside, where bytes that follow it are a mistake.
 ///
 /// # Errors
 /// The bytes are not exactly one value of this type.
-pub fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, decode::Error> {
+pub fn decode_whole<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, decode::Error> {
     let mut input = Deserializer::from_read_ref(bytes).with_human_readable();
     let value = T::deserialize(&mut input)?;
     match IgnoredAny::deserialize(&mut input) {

@@ -84,7 +84,7 @@ fn decide_and_evolve<D: Decider>(state: &mut D, context: &[u8], command: &[u8], 
     let Some(context) = Context::parse(context) else {
         return fail(output, STATUS_BAD_INPUT, "the context is cut short or not UTF-8");
     };
-    let command = match codec::decode(command) {
+    let command = match codec::decode_whole(command) {
         Ok(command) => command,
         Err(error) => return fail(output, STATUS_BAD_INPUT, error),
     };

@@ -1,4 +1,6 @@
 //! A bank account: opened, used, closed for good. Amounts are integers in cents.
+//!
+//! This file is the first version; [`versions`] has others to swap for it while it runs.
 #![allow(missing_docs, reason = "the names say it; this file is read as a whole")]
 
 use ordain_sdk::prelude::*;
@@ -117,7 +119,10 @@ fn in_range(amount: i64, min: i64, max: i64) -> Result<(), Rejection> {
     if (min..=max).contains(&amount) { Ok(()) } else { Err(Rejection::AmountOutOfRange) }
 }
 
+#[cfg(not(feature = "other-version"))]
 ordain_sdk::export!(Account);
+
+pub mod versions;
 
 #[cfg(test)]
 mod tests;
