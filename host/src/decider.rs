@@ -1,5 +1,7 @@
 //! What decides and evolves: one trait, so that the state machine knows no Wasm. Only this folder names Wasmtime.
 
+pub mod modules;
+
 use ordain_sdk::contract::Context;
 
 use crate::message::FailureReason;
