@@ -10,6 +10,10 @@
 pub mod clock;
 pub mod decider;
 pub mod engine;
+pub mod history;
 pub mod json;
+pub mod lane;
 pub mod log;
 pub mod message;
+pub mod state_machine;
+pub mod store;

@@ -10,6 +10,11 @@ pub use segment::format::{Answer, Block, BlockBuilder, Entry, EntryHead};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Lsn(pub u64);
 
+impl Lsn {
+    /// Stands for an address that was not known yet when it was written down: the block then is near, and older.
+    pub const UNKNOWN: Self = Self(u64::MAX);
+}
+
 impl fmt::Display for Lsn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
@@ -89,4 +94,21 @@ pub trait LaneLog: Send {
     /// # Errors
     /// [`LogError::Fenced`] or [`LogError::Fatal`] if the log already knows that it cannot be committed.
     fn submit(&mut self, block: BlockBuilder) -> Result<(), LogError>;
+}
+
+/// Reading what is committed, by address and by aggregate. Shared by all lanes and readers.
+pub trait History: Send + Sync {
+    /// The committed block at an address.
+    ///
+    /// # Errors
+    /// [`LogError::Corrupt`] if there is none or it is damaged.
+    fn block(&self, at: Lsn) -> Result<Block, LogError>;
+
+    /// Addresses of the committed blocks that hold entries of an aggregate ([`segment::format::aggregate_key`]) by which
+    /// it has, or gets, a version of at least `version`: in order, possibly with blocks of others that share the key, and
+    /// possibly starting earlier than asked.
+    ///
+    /// # Errors
+    /// [`LogError::Corrupt`] if the index cannot be read or rebuilt.
+    fn blocks_of(&self, key: u64, version: u64) -> Result<Vec<Lsn>, LogError>;
 }
