@@ -1,1 +1,2 @@
-fn main(){}
+//! The ordain daemon and its command line.
+fn main() {}

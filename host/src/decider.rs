@@ -1,0 +1,84 @@
+//! What decides and evolves: one trait, so that the state machine knows no Wasm. Only this folder names Wasmtime.
+
+pub mod modules;
+
+use ordain_sdk::contract::Context;
+
+use crate::message::FailureReason;
+
+/// Where an aggregate's decoded state lives inside a decider. Chosen by the caller; small and reused.
+pub type Slot = u32;
+
+/// What the rules answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Yes; `out` holds `count` events as frames, and the slot has folded them.
+    Accepted {
+        /// Number of events.
+        count: u32,
+    },
+    /// No; `out` holds the rejection as MessagePack. The slot is unchanged.
+    Rejected,
+    /// The command does not decode; the text says why. The slot is unchanged.
+    Unreadable(String),
+}
+
+/// How a snapshot is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// For the host: compact, readable only under the same state version.
+    Compact,
+    /// For people: with field names.
+    Named,
+}
+
+/// A decider did not do what it must. The slot it happened in is unusable until it is loaded anew.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Fault {
+    /// What to call it in the outcome.
+    pub reason: FailureReason,
+    /// What happened, for people: the panic's text if there is one.
+    pub message: String,
+    /// The whole decider is unusable and must be replaced by a fresh one: every slot is gone.
+    pub instance_lost: bool,
+}
+
+/// The pair decide + evolve of one aggregate type, with decoded states resident in slots.
+///
+/// Obligations: deterministic (same slot state, context and command give the same bytes); a slot is touched by nothing
+/// but the calls that name it; whatever it returns is checked before it is believed.
+pub trait Decider {
+    /// Puts a state into a slot: a compact snapshot, or the default state if `snapshot` is empty.
+    ///
+    /// # Errors
+    /// [`Fault`] if the snapshot does not decode or the decider fails.
+    fn load(&mut self, slot: Slot, snapshot: &[u8]) -> Result<(), Fault>;
+
+    /// Decides one command on a slot; if accepted, the slot has evolved by the events. `out` is cleared first.
+    ///
+    /// # Errors
+    /// [`Fault`] if the decider traps, exceeds a limit, or answers garbage.
+    fn decide(
+        &mut self,
+        slot: Slot,
+        context: &Context<'_>,
+        command: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<Verdict, Fault>;
+
+    /// Evolves a slot by committed events given as frames.
+    ///
+    /// # Errors
+    /// [`Fault`] if an event does not decode or the decider fails; a part may have been folded.
+    fn fold(&mut self, slot: Slot, events: &[u8]) -> Result<(), Fault>;
+
+    /// Writes the state of a slot to `out`, which is cleared first.
+    ///
+    /// # Errors
+    /// [`Fault`] if the slot is empty or the decider fails.
+    fn snapshot(&mut self, slot: Slot, form: Form, out: &mut Vec<u8>) -> Result<(), Fault>;
+
+    /// Empties a slot. Never fails: a decider that cannot is found out at its next call.
+    fn release(&mut self, slot: Slot);
+}

@@ -1,0 +1,92 @@
+//! Where answered commands live. One trait for every log, one conformance suite that all of them pass.
+
+pub mod segment;
+
+use std::fmt;
+
+pub use segment::format::{Answer, Block, BlockBuilder, Entry, EntryHead};
+
+/// The address of a block in a log: bytes since the log began, over all its segments. Never reused, never moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Lsn(pub u64);
+
+impl fmt::Display for Lsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// One ownership of a lane, named by the address of the owner's record that began it. A later one is larger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Term(pub u64);
+
+/// A log could not do what was asked. The kind says what the caller must do.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LogError {
+    /// Somebody else owns the lane now: drop staged state and stop, or take the lane anew.
+    #[error("lane {lane} belongs to a later owner; staged work was dropped")]
+    Fenced {
+        /// The lane that was lost.
+        lane: u32,
+    },
+    /// It is not known whether the block was committed: drop staged state and take the lane anew, which tells.
+    #[error("it is unknown whether a commit of lane {lane} happened ({cause}); the lane is taken anew")]
+    Ambiguous {
+        /// The lane whose commit it was.
+        lane: u32,
+        /// What was seen.
+        cause: String,
+    },
+    /// The disk is full. Nothing was acknowledged; the log goes on when there is space again.
+    #[error("the disk that holds {path} is full: free some space; commands are refused until then")]
+    DiskFull {
+        /// The file that could not grow.
+        path: String,
+    },
+    /// The log must not be written any more by this process: stop acknowledging and say so.
+    #[error("{0}")]
+    Fatal(String),
+    /// What is on disk is not what was committed. Refuse to start; the message names file, offset and what to do.
+    #[error("{0}")]
+    Corrupt(String),
+}
+
+/// What a lane learns of the block it submitted: the committed block with its address, or what went wrong.
+#[derive(Debug)]
+pub struct Committed {
+    /// The ownership under which the block was submitted.
+    pub term: Term,
+    /// The block as it is in the log now, or the error after which staged state must be dropped.
+    pub result: Result<Block, LogError>,
+}
+
+/// Called once for every submitted block, from any thread, and must not block.
+pub type OnCommitted = Box<dyn Fn(Committed) + Send + Sync>;
+
+/// One lane's side of a log: the unit of ownership, of fencing and of commit.
+///
+/// Obligations of every implementation, checked by the conformance suite:
+/// 1. **Taking fences.** After `take` returned, no block of an earlier ownership of the lane can be committed any more.
+///    It proves the ownership by an owner record of its own, written as durably as any commit.
+/// 2. **Restore ends at one's own record.** `take` replays every committed block of the lane from `from` on, in order,
+///    and nothing after its own owner record; never "up to where the end seemed to be".
+/// 3. **A commit is atomic.** A block is in the log as a whole or not at all, also after a crash at any moment.
+/// 4. **Committed means durable and exactly one answer.** `on_committed` is called once for each submitted block, in
+///    the order of submission, with `Ok` only after the block would survive a power loss (or what stands for it on Kafka).
+/// 5. **Doubt is an error.** A commit that was not plainly successful is reported as an error, never as success, and
+///    every later submit under the same term fails: the caller drops what it staged and takes the lane anew.
+/// 6. A lane can be lost at any moment; the former owner learns it at the latest with its next commit.
+pub trait LaneLog: Send {
+    /// Becomes the only owner of the lane. Calls `replay` with each committed block that holds entries of this lane's
+    /// partitions at or after `from` (blocks may hold entries of other partitions too: the caller filters by partition).
+    ///
+    /// # Errors
+    /// [`LogError::Corrupt`] if the log cannot be trusted; what `replay` returned; or another kind if the lane cannot be had.
+    fn take(&mut self, from: Lsn, replay: &mut dyn FnMut(&Block) -> Result<(), LogError>) -> Result<Term, LogError>;
+
+    /// Hands over a block for commit and returns at once. At most one block of a lane is on its way at a time.
+    ///
+    /// # Errors
+    /// [`LogError::Fenced`] or [`LogError::Fatal`] if the log already knows that it cannot be committed.
+    fn submit(&mut self, block: BlockBuilder) -> Result<(), LogError>;
+}
