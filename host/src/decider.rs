@@ -1,6 +1,7 @@
 //! What decides and evolves: one trait, so that the state machine knows no Wasm. Only this folder names Wasmtime.
 
 pub mod modules;
+pub mod native;
 
 use ordain_sdk::contract::Context;
 

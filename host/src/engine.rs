@@ -408,12 +408,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`ReadError`].
-    pub async fn state_from(
-        &self,
-        of: &AggregateType,
-        id: &AggregateId,
-        version: u64,
-    ) -> Result<StateView, ReadError> {
+    pub async fn state_from(&self, of: &AggregateType, id: &AggregateId, version: u64) -> Result<StateView, ReadError> {
         let (_, board) = self.lane_of(id);
         loop {
             let settled = board.settled.notified();

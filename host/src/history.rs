@@ -60,7 +60,9 @@ pub fn events(
         let entry = answered.entry();
         let (first, count) = (entry.version_before() + 1, entry.events() as u32);
         if first > next {
-            return Err(broken(format!("the log has no event {next} of {of}/{id}, but a later one: restore it from a backup")));
+            return Err(broken(format!(
+                "the log has no event {next} of {of}/{id}, but a later one: restore it from a backup"
+            )));
         }
         for index in 1..=count {
             let version = first + u64::from(index) - 1;
