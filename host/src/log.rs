@@ -1,6 +1,9 @@
 //! Where answered commands live. One trait for every log, one conformance suite that all of them pass.
 
+pub mod embedded;
 pub mod segment;
+#[cfg(test)]
+mod test_kit;
 
 use std::fmt;
 
@@ -80,6 +83,7 @@ pub type OnCommitted = Box<dyn Fn(Committed) + Send + Sync>;
 ///    the order of submission, with `Ok` only after the block would survive a power loss (or what stands for it on Kafka).
 /// 5. **Doubt is an error.** A commit that was not plainly successful is reported as an error, never as success, and
 ///    every later submit under the same term fails: the caller drops what it staged and takes the lane anew.
+///    [`LogError::DiskFull`] alone leaves no doubt: nothing of the block is in the log, and the term goes on.
 /// 6. A lane can be lost at any moment; the former owner learns it at the latest with its next commit.
 pub trait LaneLog: Send {
     /// Becomes the only owner of the lane. Calls `replay` with each committed block that holds entries of this lane's
