@@ -13,6 +13,9 @@ mod reads;
 mod restore;
 pub mod rules;
 mod settle;
+pub mod supervisor;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 
 use std::collections::{HashSet, VecDeque};
