@@ -39,7 +39,9 @@ pub enum StoreError {
     Io(String),
 }
 #[derive(Default)]
-pub struct Store { map: std::sync::Mutex<std::collections::HashMap<(String,String), Stored>> }
+pub struct Store {
+    map: std::sync::Mutex<std::collections::HashMap<(String, String), Stored>>,
+}
 impl Store {
     pub fn open(_: &std::path::Path, _: u128, _: Lsn, _: u32) -> Result<Self, StoreError> {
         Ok(Self::default())
@@ -47,8 +49,18 @@ impl Store {
     pub fn marks(&self) -> Vec<Mark> {
         Vec::new()
     }
-    pub fn get(&self, a: &str, b: &str) -> Result<Option<Stored>, StoreError> { Ok(self.map.lock().unwrap().get(&(a.to_owned(), b.to_owned())).cloned()) }
-    pub fn put(&self, a: Vec<(Key, Stored)>, _: Vec<Mark>) -> Result<(), Full> { for (k, s) in a { self.map.lock().unwrap().insert((k.aggregate_type.as_str().to_owned(), k.aggregate_id.as_str().to_owned()), s); } Ok(()) }
+    pub fn get(&self, a: &str, b: &str) -> Result<Option<Stored>, StoreError> {
+        Ok(self.map.lock().unwrap().get(&(a.to_owned(), b.to_owned())).cloned())
+    }
+    pub fn put(&self, a: Vec<(Key, Stored)>, _: Vec<Mark>) -> Result<(), Full> {
+        for (k, s) in a {
+            self.map
+                .lock()
+                .unwrap()
+                .insert((k.aggregate_type.as_str().to_owned(), k.aggregate_id.as_str().to_owned()), s);
+        }
+        Ok(())
+    }
     pub fn list(&self, _: &str, _: Option<&str>, _: usize) -> Result<Vec<(String, u64)>, StoreError> {
         Ok(Vec::new())
     }
