@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
 use wasmtime::UpdateDeadline;
 
-/// Wall time is cut off at this multiple of the CPU budget: a thread that gets less of a core than that is no busy
-/// machine but a stopped one, and a lane must not hang on it.
+use crate::clock::{Stopwatch, thread_cpu};
+
+/// Wall time is cut off at this multiple of the CPU budget: a thread that gets less of a core than that is on no busy
+/// machine but on a stopped one, and a lane must not hang on it.
 const WALL_FACTOR: u32 = 100;
 
 /// The budget of the call that runs now.
@@ -15,31 +16,23 @@ const WALL_FACTOR: u32 = 100;
 #[derive(Debug, Default)]
 pub struct Budget {
     cpu: Duration,
-    /// CPU and wall clock at the first tick of the call.
-    started: Option<(Duration, Duration)>,
+    /// CPU time of the thread, and a watch, at the first tick of the call.
+    started: Option<(Duration, Stopwatch)>,
 }
 
 impl Budget {
     /// Starts the next call.
+    #[inline]
     pub fn restart(&mut self, cpu: Duration) {
         *self = Self { cpu, started: None };
     }
 
     /// The clock ticked: lets the call go on until the next tick, or cuts it.
     pub fn tick(&mut self) -> UpdateDeadline {
-        let (cpu, wall) = (clock(ClockId::ThreadCPUTime), clock(ClockId::Monotonic));
-        let (cpu_started, wall_started) = *self.started.get_or_insert((cpu, wall));
-        let over_cpu = cpu.saturating_sub(cpu_started) >= self.cpu;
-        let over_wall = wall.saturating_sub(wall_started) >= self.cpu.saturating_mul(WALL_FACTOR);
+        let now = thread_cpu();
+        let (started, watch) = *self.started.get_or_insert_with(|| (now, Stopwatch::start()));
+        let over_cpu = now.saturating_sub(started) >= self.cpu;
+        let over_wall = watch.elapsed() >= self.cpu.saturating_mul(WALL_FACTOR);
         if over_cpu || over_wall { UpdateDeadline::Interrupt } else { UpdateDeadline::Continue(1) }
     }
-}
-
-fn clock(id: ClockId) -> Duration {
-    Duration::try_from(clock_gettime(id)).unwrap_or_default() // both clocks count up from zero
-}
-
-/// Wall clock for what only people see: rates of log lines.
-pub fn monotonic() -> Duration {
-    clock(ClockId::Monotonic)
 }

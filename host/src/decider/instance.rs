@@ -71,12 +71,6 @@ impl Instance {
         &self.module
     }
 
-    /// Bytes of memory it holds, resident states and the allocator's holes together; 0 once it is lost. A memory never
-    /// shrinks: an instance that has grown too large is replaced by a fresh one.
-    pub fn memory_bytes(&self) -> usize {
-        self.guest.as_ref().map_or(0, Guest::memory_bytes)
-    }
-
     /// Runs a call. A fault that loses the instance drops it at once and answers every later call.
     #[inline]
     fn run<T>(&mut self, call: impl FnOnce(&mut Guest, &Bounds, &mut Logs) -> Result<T, Fault>) -> Result<T, Fault> {
@@ -165,6 +159,12 @@ impl Decider for Instance {
             guest.allow(bounds.decide);
             guest.drop_slot(slot)
         });
+    }
+
+    /// Resident states and the allocator's holes together; 0 once it is lost. A memory never shrinks: an instance that
+    /// has grown too large is replaced by a fresh one.
+    fn memory_bytes(&self) -> usize {
+        self.guest.as_ref().map_or(0, Guest::memory_bytes)
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::budget::monotonic;
 use super::limits::Limits;
 use super::module::Module;
 use super::text::{SENTENCE_BYTES_MAX, one_line};
+use crate::clock::Stopwatch;
 
 /// Takes the lines of one instance to the log, so many per second and no more.
 #[derive(Debug)]
@@ -13,7 +13,7 @@ pub struct Logs {
     module: Module,
     bytes_per_call_max: usize,
     lines_per_second_max: u32,
-    second: Duration,
+    second: Stopwatch,
     lines: u32,
     suppressed: u64,
 }
@@ -25,7 +25,7 @@ impl Logs {
             module: module.clone(),
             bytes_per_call_max: usize::try_from(limits.log_bytes_per_call_max).unwrap_or(usize::MAX),
             lines_per_second_max: limits.log_lines_per_second_max,
-            second: Duration::ZERO,
+            second: Stopwatch::start(),
             lines: 0,
             suppressed: 0,
         }
@@ -37,12 +37,11 @@ impl Logs {
         if !tracing::enabled!(target: "ordain::module", tracing::Level::INFO) {
             return;
         }
-        let now = monotonic();
-        if now.saturating_sub(self.second) >= Duration::from_secs(1) {
+        if self.second.elapsed() >= Duration::from_secs(1) {
             if self.suppressed > 0 {
                 self.line(aggregate_id, &format!("({} lines more were not shown)", self.suppressed));
             }
-            (self.second, self.lines, self.suppressed) = (now, 0, 0);
+            (self.second, self.lines, self.suppressed) = (Stopwatch::start(), 0, 0);
         }
         let kept = &text[..text.len().min(self.bytes_per_call_max)];
         for line in kept.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
