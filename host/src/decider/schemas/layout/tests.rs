@@ -16,8 +16,13 @@ fn what_changes_the_layout_changes_the_fingerprint() {
     assert!(differs(r#""balance""#, r#""amount""#), "a field's name");
     assert!(differs(r#""none","open""#, r#""none","open","closed""#), "a variant, behind a reference");
     assert!(differs(r#""owner","balance","status""#, r#""balance","owner","status""#), "the order of fields");
-    assert!(differs(r#""owner":{"type":"string"},"balance":{"type":"integer","format":"int64"}"#,
-        r#""balance":{"type":"integer","format":"int64"},"owner":{"type":"string"}"#), "the order of fields");
+    assert!(
+        differs(
+            r#""owner":{"type":"string"},"balance":{"type":"integer","format":"int64"}"#,
+            r#""balance":{"type":"integer","format":"int64"},"owner":{"type":"string"}"#
+        ),
+        "the order of fields"
+    );
     assert!(differs(r#""required":["owner","balance","status"],"#, ""), "what must be there");
 }
 
@@ -43,15 +48,16 @@ fn fields_that_are_called_like_words_of_json_schema_count() {
 #[test]
 fn types_that_hold_themselves_end() {
     let tree = |leaf: &str| {
-        format!(r##"{{"$ref":"#/$defs/T","$defs":{{"T":{{"items":{{"$ref":"#/$defs/T"}},"leaf":{{"type":"{leaf}"}}}}}}}}"##)
+        format!(
+            r##"{{"$ref":"#/$defs/T","$defs":{{"T":{{"items":{{"$ref":"#/$defs/T"}},"leaf":{{"type":"{leaf}"}}}}}}}}"##
+        )
     };
     assert_ne!(fingerprint(&tree("string")), fingerprint(&tree("integer")));
     // Each mentions the next one twice: two to the fortieth nodes, were they all followed.
     let doubling: Vec<String> = (0..40)
         .map(|n| format!(r##""T{n}":{{"a":{{"$ref":"#/$defs/T{0}"}},"b":{{"$ref":"#/$defs/T{0}"}}}}"##, n + 1))
         .collect();
-    let bomb = |end: &str| {
-        format!(r##"{{"$ref":"#/$defs/T0","$defs":{{{},"T40":{{"type":"{end}"}}}}}}"##, doubling.join(","))
-    };
+    let bomb =
+        |end: &str| format!(r##"{{"$ref":"#/$defs/T0","$defs":{{{},"T40":{{"type":"{end}"}}}}}}"##, doubling.join(","));
     assert_ne!(fingerprint(&bomb("string")), fingerprint(&bomb("integer")));
 }
