@@ -4,6 +4,8 @@ mod budget;
 mod cache;
 pub mod gate;
 mod guest;
+#[cfg(test)]
+mod hostile;
 pub mod instance;
 pub mod limits;
 mod logs;
