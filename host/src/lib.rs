@@ -3,6 +3,7 @@
 //! The map, in reading order:
 //! - [`message`]: the words of the system as types.
 //! - [`log`]: where answered commands live.
+//! - [`store`]: a cache of the log: states, command ids, progress.
 //! - [`decider`]: what decides and evolves.
 //! - [`engine`]: what the ways in see of the running system.
 //! - [`clock`], [`json`]: small tools that the rest stands on.
