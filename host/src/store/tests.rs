@@ -78,21 +78,9 @@ fn what_is_queued_and_what_is_written_is_seen_alike() {
     let store = open(dir.path());
     assert_eq!(*store.found(), Found::Whole);
     assert_eq!(store.get("account", &id(149)).unwrap(), Some(stored(149, 2)));
-    assert_eq!(store.marks(), vec![mark(0, 0), mark(1, 150), mark(2, 0), mark(3, 0)].map_zero());
-}
-
-trait MapZero {
-    fn map_zero(self) -> Vec<Mark>;
-}
-
-impl MapZero for Vec<Mark> {
-    /// A partition that was never marked is at the beginning in every respect.
-    fn map_zero(mut self) -> Vec<Mark> {
-        for mark in self.iter_mut().filter(|mark| mark.position == Lsn(0)) {
-            *mark = Mark { partition: mark.partition, ..Mark::default() };
-        }
-        self
-    }
+    // A partition that was never marked is at the beginning in every respect.
+    let unmarked = |partition| Mark { partition, ..Mark::default() };
+    assert_eq!(store.marks(), vec![unmarked(0), mark(1, 150), unmarked(2), unmarked(3)]);
 }
 
 #[test]
