@@ -61,7 +61,7 @@ fn value_hash(rest: &mut &[u8], depth: u32) -> Option<u64> {
 fn scalar_hash(rest: &mut &[u8]) -> Option<u64> {
     let bytes = *rest;
     let sized = |prefix: usize, width: usize| {
-        let mut at = &bytes[..];
+        let mut at = bytes;
         let n = take_number(&mut at, width)?;
         n.checked_add(prefix + width)
     };

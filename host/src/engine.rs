@@ -1,0 +1,517 @@
+//! What the ways in (HTTP, CLI in one process, Kafka later) see of the running system. They know no lane and no log.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwapOption;
+use serde::Serialize;
+use tokio::sync::{Notify, Semaphore, oneshot};
+
+use crate::decider::modules::{Listing, Modules};
+use crate::decider::{RuleBook, Rules};
+use crate::history;
+use crate::lane::Board;
+use crate::lane::inbox::{Control, Inbox, Read};
+use crate::log::{Block, Entry};
+use crate::message::{AggregateId, AggregateType, Command, CommandId, Digest, partition_of};
+use crate::store::Store;
+
+/// A command on its way in, and where its answer goes.
+#[derive(Debug)]
+pub struct Submission {
+    /// The command.
+    pub command: Command,
+    /// Who waits for the answer.
+    pub reply: Reply,
+}
+
+/// Who waits for an answer. Never blocks the lane.
+#[derive(Debug)]
+pub enum Reply {
+    /// One caller waits for this one command.
+    Once(oneshot::Sender<Result<Answered, Unanswered>>),
+    /// A stream of commands: the answer goes to its box under its line number.
+    Line(Arc<ReplyBox>, u64),
+}
+
+/// The answers of one stream of commands. Bounded by its owner, who never has more than its window in flight.
+#[derive(Debug, Default)]
+pub struct ReplyBox {
+    lines: Mutex<Vec<(u64, Result<Answered, Unanswered>)>>,
+    arrived: Notify,
+}
+
+impl ReplyBox {
+    /// Adds answers and wakes the owner once.
+    pub fn push(&self, answers: impl IntoIterator<Item = (u64, Result<Answered, Unanswered>)>) {
+        self.lines.lock().expect("no panic while held").extend(answers);
+        self.arrived.notify_one();
+    }
+
+    /// Waits until there are answers and takes them all. Cancel-safe: answers are taken only when it returns.
+    pub async fn take(&self) -> Vec<(u64, Result<Answered, Unanswered>)> {
+        loop {
+            let arrived = self.arrived.notified();
+            let lines = std::mem::take(&mut *self.lines.lock().expect("no panic while held"));
+            if !lines.is_empty() {
+                return lines;
+            }
+            arrived.await;
+        }
+    }
+}
+
+/// A committed answer: the block that holds it, and where in it.
+#[derive(Debug, Clone)]
+pub struct Answered {
+    /// The committed block.
+    pub block: Block,
+    /// Byte offset of the entry in the block.
+    pub offset: u32,
+    /// This command id was answered before; the entry is the first answer.
+    pub repeated: bool,
+}
+
+impl Answered {
+    /// The answered command.
+    ///
+    /// # Panics
+    /// Never: whoever made this found the entry at this offset of a checked block.
+    pub fn entry(&self) -> Entry<'_> {
+        self.block.entry(self.offset).expect("the offset was read from this block")
+    }
+}
+
+/// A command got no outcome (yet): whether it will have one is not known here. Ask again with the same command id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unanswered {
+    /// The host is stopping or its lane was lost before the commit was certain.
+    #[error("the host is stopping or lost the lane; send the command again with the same command id")]
+    Interrupted,
+    /// The disk is full; nothing was committed.
+    #[error("{0}")]
+    DiskFull(String),
+    /// The log cannot be written any more; the host acknowledges nothing until it is restarted.
+    #[error("{0}")]
+    LogFailed(String),
+}
+
+/// A submission was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// No module is active for the type. Nothing was recorded.
+    #[error(
+        "no module is active for the aggregate type {0:?}: deploy one (`ordain deploy FILE.wasm`, or copy it into the modules folder)"
+    )]
+    UnknownType(String),
+    /// The lane's queue is full.
+    #[error("the queue of this aggregate's lane is full: try again shortly")]
+    Busy,
+    /// The host is starting, stopping, or failed; the text says which.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// A read could not be answered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// No module is active for the type.
+    #[error(
+        "no module is active for the aggregate type {0:?}: deploy one (`ordain deploy FILE.wasm`, or copy it into the modules folder)"
+    )]
+    UnknownType(String),
+    /// The host is starting, stopping, or failed.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Too many reads of the past at once.
+    #[error("too many reads of the past at once: try again shortly")]
+    Busy,
+    /// The aggregate's committed events cannot be folded by the active module.
+    #[error("{0}")]
+    Quarantined(String),
+    /// What is on disk cannot be trusted or read.
+    #[error("{0}")]
+    Broken(String),
+}
+
+/// The state of one aggregate at one version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateView {
+    /// Number of events folded.
+    pub version: u64,
+    /// The state as MessagePack with field names.
+    pub state: Vec<u8>,
+    /// The module that folded it.
+    pub module: Digest,
+}
+
+/// A piece of one aggregate's history.
+#[derive(Debug, Clone)]
+pub struct History {
+    /// The aggregate's version now.
+    pub head: u64,
+    /// Events in order of version.
+    pub events: Vec<HistoryEvent>,
+    /// Version to go on from; `None` at the end.
+    pub next: Option<u64>,
+}
+
+/// One event of a history: a committed answer and the number of the event within it, from 1.
+#[derive(Debug, Clone)]
+pub struct HistoryEvent {
+    /// The aggregate's version after this event.
+    pub version: u64,
+    /// The answer that holds it.
+    pub answered: Answered,
+    /// Which of the command's events it is, from 1.
+    pub index: u32,
+    /// How many events the command has.
+    pub count: u32,
+}
+
+impl HistoryEvent {
+    /// The event as MessagePack.
+    pub fn bytes(&self) -> &[u8] {
+        use ordain_sdk::contract::Frames;
+        let crate::log::Answer::Accepted { events, .. } = self.answered.entry().answer else { return &[] };
+        Frames(events).nth(self.index as usize - 1).and_then(Result::ok).unwrap_or_default()
+    }
+}
+
+/// Whether the host serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum Status {
+    /// Lanes are being restored from the log.
+    Starting {
+        /// Lanes that are ready.
+        lanes_ready: u32,
+        /// Lanes in all.
+        lanes: u32,
+        /// Events folded so far.
+        events_restored: u64,
+    },
+    /// Commands are decided.
+    Ready,
+    /// A stop was asked for; what is queued is still decided.
+    Stopping,
+    /// The log failed or a lane cannot go on; the reason says what to do.
+    Failed {
+        /// What happened and what to do.
+        reason: String,
+    },
+}
+
+/// The running system. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+/// What an engine is made of.
+pub struct Parts {
+    /// Number of partitions.
+    pub partitions: u32,
+    /// The way into each lane, and what can be seen of it.
+    pub lanes: Vec<(Arc<Inbox>, Arc<Board>)>,
+    /// The modules.
+    pub modules: Arc<Modules>,
+    /// The committed blocks.
+    pub history: Arc<dyn crate::log::History>,
+    /// The state store.
+    pub store: Arc<Store>,
+    /// Reads of the past at once.
+    pub readers_max: usize,
+}
+
+struct Inner {
+    parts: Parts,
+    book: Arc<dyn RuleBook>,
+    readers: Semaphore,
+    /// Set when the host stops or cannot go on; else it is starting or ready, as the lanes say.
+    ended: ArcSwapOption<Status>,
+}
+
+impl Engine {
+    /// An engine over lanes that are being started.
+    pub fn new(parts: Parts) -> Self {
+        let readers = Semaphore::new(parts.readers_max);
+        let book: Arc<dyn RuleBook> = Arc::clone(&parts.modules) as Arc<dyn RuleBook>;
+        Self(Arc::new(Inner { parts, book, readers, ended: ArcSwapOption::empty() }))
+    }
+
+    /// Number of partitions, fixed for ever.
+    pub fn partitions(&self) -> u32 {
+        self.0.parts.partitions
+    }
+
+    /// Whether the host serves.
+    pub fn status(&self) -> Status {
+        if let Some(ended) = self.0.ended.load_full() {
+            return (*ended).clone();
+        }
+        let lanes = &self.0.parts.lanes;
+        let ready = lanes.iter().filter(|(_, board)| board.ready.load(Ordering::Acquire)).count();
+        if ready == lanes.len() {
+            return Status::Ready;
+        }
+        Status::Starting {
+            lanes_ready: ready as u32,
+            lanes: lanes.len() as u32,
+            events_restored: lanes.iter().map(|(_, board)| board.events_restored.load(Ordering::Relaxed)).sum(),
+        }
+    }
+
+    /// The host begins to stop: commands are refused, what is queued is still decided.
+    pub fn stop(&self) {
+        self.0.ended.store(Some(Arc::new(Status::Stopping)));
+        for (inbox, _) in &self.0.parts.lanes {
+            inbox.close("the host is stopping: send the command again, with the same command id, once it is back");
+            inbox.tell(Control::Stop);
+        }
+    }
+
+    /// A lane cannot go on: the host acknowledges nothing any more and says why.
+    pub fn fail(&self, reason: &str) {
+        self.0.ended.store(Some(Arc::new(Status::Failed { reason: reason.to_owned() })));
+        for (inbox, _) in &self.0.parts.lanes {
+            inbox.close(reason);
+        }
+    }
+
+    /// What can be seen of each lane.
+    pub fn boards(&self) -> impl Iterator<Item = &Board> {
+        self.0.parts.lanes.iter().map(|(_, board)| &**board)
+    }
+
+    fn lane(&self, partition: u32) -> &(Arc<Inbox>, Arc<Board>) {
+        let lanes = &self.0.parts.lanes;
+        &lanes[partition as usize % lanes.len()]
+    }
+
+    fn lane_of(&self, id: &AggregateId) -> &(Arc<Inbox>, Arc<Board>) {
+        self.lane(partition_of(id.as_str(), self.0.parts.partitions))
+    }
+
+    fn rules(&self, of: &AggregateType) -> Result<Arc<dyn Rules>, ReadError> {
+        self.0.book.active(of.as_str()).ok_or_else(|| ReadError::UnknownType(of.as_str().to_owned()))
+    }
+
+    fn serving(&self) -> Result<(), String> {
+        match self.status() {
+            Status::Ready => Ok(()),
+            Status::Starting { lanes_ready, lanes, .. } => {
+                Err(format!("the host is starting: {lanes_ready} of {lanes} lanes are restored"))
+            }
+            Status::Stopping => Err("the host is stopping".to_owned()),
+            Status::Failed { reason } => Err(reason),
+        }
+    }
+
+    /// Whether a module is active for the type.
+    ///
+    /// # Errors
+    /// [`Refused::UnknownType`].
+    pub fn route(&self, aggregate_type: &AggregateType) -> Result<(), Refused> {
+        match self.0.book.active(aggregate_type.as_str()) {
+            Some(_) => Ok(()),
+            None => Err(Refused::UnknownType(aggregate_type.as_str().to_owned())),
+        }
+    }
+
+    /// Hands one command to its lane if there is room.
+    ///
+    /// # Errors
+    /// [`Refused`]; the command was not recorded.
+    pub fn try_submit(&self, submission: Submission) -> Result<(), Refused> {
+        self.serving().map_err(Refused::Unavailable)?;
+        self.lane(submission.command.partition).0.try_push(submission)
+    }
+
+    /// Hands commands of one stream to their lanes, in order, waiting where a queue is full. Types must have been routed.
+    /// Not cancel-safe in between: a part may have been handed over.
+    ///
+    /// # Errors
+    /// [`Refused::Unavailable`]; every reply not handed over gets [`Unanswered::Interrupted`].
+    pub async fn submit(&self, submissions: Vec<Submission>) -> Result<(), Refused> {
+        let lanes = self.0.parts.lanes.len();
+        let mut by_lane: Vec<Vec<Submission>> = (0..lanes).map(|_| Vec::new()).collect();
+        for submission in submissions {
+            by_lane[submission.command.partition as usize % lanes].push(submission);
+        }
+        let mut refused = self.serving().map_err(Refused::Unavailable);
+        for (lane, piece) in by_lane.into_iter().enumerate() {
+            if refused.is_err() {
+                for submission in piece {
+                    submission.reply.send(Err(Unanswered::Interrupted));
+                }
+            } else if !piece.is_empty() {
+                refused = self.0.parts.lanes[lane].0.push(piece).await;
+            }
+        }
+        refused
+    }
+
+    /// The current committed state; `None` if the aggregate never existed.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn state(&self, of: &AggregateType, id: &AggregateId) -> Result<Option<StateView>, ReadError> {
+        self.rules(of)?;
+        self.ask(id, |reply| Read::State(of.clone(), id.clone(), reply)).await
+    }
+
+    async fn ask<T>(
+        &self,
+        id: &AggregateId,
+        read: impl FnOnce(oneshot::Sender<Result<T, ReadError>>) -> Read,
+    ) -> Result<T, ReadError> {
+        self.serving().map_err(ReadError::Unavailable)?;
+        let (reply, answer) = oneshot::channel();
+        self.lane_of(id).0.ask(read(reply))?;
+        answer.await.unwrap_or_else(|_| Err(ReadError::Unavailable("the host is stopping".to_owned())))
+    }
+
+    /// Runs a read of the past on a thread that may block. Bounded: above that, readers are told to come again.
+    async fn past<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn crate::log::History) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let _permit = self.0.readers.try_acquire().map_err(|_| ReadError::Busy)?;
+        let history = Arc::clone(&self.0.parts.history);
+        let task = tokio::task::spawn_blocking(move || read(&*history));
+        task.await.unwrap_or_else(|error| Err(ReadError::Broken(format!("a reader of the past ended: {error}"))))
+    }
+
+    async fn version(&self, of: &AggregateType, id: &AggregateId) -> Result<u64, ReadError> {
+        self.ask(id, |reply| Read::Version(of.clone(), id.clone(), reply)).await
+    }
+
+    /// The state as it was at a version, folded by the active module; `None` if the version is above the head or 0.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn state_at(
+        &self,
+        of: &AggregateType,
+        id: &AggregateId,
+        version: u64,
+    ) -> Result<Option<StateView>, ReadError> {
+        let rules = self.rules(of)?;
+        if version == 0 || version > self.version(of, id).await? {
+            return Ok(None);
+        }
+        let (of, id) = (of.clone(), id.clone());
+        self.past(move |log| history::state_at(log, &*rules, &of, &id, version)).await.map(Some)
+    }
+
+    /// Waits until the aggregate has at least this version, then its state. The caller bounds the wait by dropping the future.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn state_from(&self, of: &AggregateType, id: &AggregateId, version: u64) -> Result<StateView, ReadError> {
+        let (_, board) = self.lane_of(id);
+        loop {
+            let settled = board.settled.notified();
+            tokio::pin!(settled);
+            settled.as_mut().enable();
+            if let Some(view) = self.state(of, id).await?
+                && view.version >= version
+            {
+                return Ok(view);
+            }
+            settled.await;
+        }
+    }
+
+    /// The outcome of a command, if it was answered.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn outcome(
+        &self,
+        of: &AggregateType,
+        id: &AggregateId,
+        command: &CommandId,
+    ) -> Result<Option<Answered>, ReadError> {
+        self.rules(of)?;
+        let known = self.ask(id, |reply| Read::Known(of.clone(), id.clone(), command.clone(), reply)).await?;
+        let (of, id, command) = (of.clone(), id.clone(), command.clone());
+        self.past(move |log| history::outcome(log, &of, &id, &command, known)).await
+    }
+
+    /// Events of an aggregate from version `from` (inclusive) on, at most `limit`; `None` if it never existed.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn history(
+        &self,
+        of: &AggregateType,
+        id: &AggregateId,
+        from: u64,
+        limit: usize,
+    ) -> Result<Option<History>, ReadError> {
+        self.rules(of)?;
+        let head = self.version(of, id).await?;
+        if head == 0 {
+            return Ok(None);
+        }
+        let (of, id) = (of.clone(), id.clone());
+        self.past(move |log| history::events(log, &of, &id, head, from, limit)).await.map(Some)
+    }
+
+    /// Ids and versions of a type's aggregates in byte order of id, after `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn list(
+        &self,
+        of: &AggregateType,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, u64)>, ReadError> {
+        self.rules(of)?;
+        self.serving().map_err(ReadError::Unavailable)?;
+        let mut answers = Vec::new();
+        for (inbox, _) in &self.0.parts.lanes {
+            let (reply, answer) = oneshot::channel();
+            inbox.ask(Read::Unstored(of.clone(), after.map(str::to_owned), reply))?;
+            answers.push(answer);
+        }
+        // The lanes are asked before the store: what a lane writes to it in between is found in one of the two.
+        let mut ids = BTreeMap::new();
+        for answer in answers {
+            ids.extend(answer.await.map_err(|_| ReadError::Unavailable("the host is stopping".to_owned()))?);
+        }
+        let (store, of, after) = (Arc::clone(&self.0.parts.store), of.clone(), after.map(str::to_owned));
+        let stored = self.past(move |_| {
+            store.list(of.as_str(), after.as_deref(), limit).map_err(|error| ReadError::Broken(error.to_string()))
+        });
+        for (id, version) in stored.await? {
+            ids.entry(id).and_modify(|known: &mut u64| *known = version.max(*known)).or_insert(version);
+        }
+        Ok(ids.into_iter().filter(|(_, version)| *version > 0).take(limit).collect())
+    }
+
+    /// Every type's modules: active, former, refused. Each active one with the lanes that took it.
+    pub fn modules(&self) -> Listing {
+        let mut listing = self.0.parts.modules.list();
+        for one in &mut listing.types {
+            let lanes = self.0.parts.lanes.iter().enumerate().filter(|(_, (_, board))| {
+                let digests = board.digests.lock().expect("no panic while held");
+                digests.iter().any(|(of, digest)| *of == one.aggregate_type && *digest == one.active)
+            });
+            one.lanes = lanes.map(|(lane, _)| lane as u32).collect();
+        }
+        listing
+    }
+
+    /// Checks and activates a module. Returns its digest and its aggregate type.
+    ///
+    /// # Errors
+    /// Why it was refused, with what to do about it.
+    pub async fn deploy(&self, wasm: Vec<u8>) -> Result<Digest, String> {
+        let modules = Arc::clone(&self.0.parts.modules);
+        let task = tokio::task::spawn_blocking(move || modules.deploy(wasm, "upload"));
+        task.await.map_err(|error| format!("the check of the module ended: {error}"))?
+    }
+}
