@@ -11,24 +11,28 @@ pub const TYPE: &str = "account";
 /// Largest amount and largest balance, in cents.
 const AMOUNT_MAX: i64 = 100_000_000_000_000;
 
-/// Which version of the withdrawal rule a module has.
+/// Cents that a withdrawal costs under [`Rules::Fee`].
+const FEE: i64 = 100;
+
+/// Which withdrawal rule a module has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Rules {
     /// An account may be overdrawn up to its limit.
     Overdraft,
     /// No account may be overdrawn, whatever its limit.
     NoOverdraft,
-    /// As [`Rules::Overdraft`], and every withdrawal costs so many cents, which leave the account with it.
-    Fee(i64),
+    /// As [`Rules::Overdraft`], and every withdrawal costs a fee, which leaves the account with it.
+    Fee,
 }
 
 impl Rules {
-    /// The rules by their name in a history: `v1`, `v2`, or `fee=CENTS`.
+    /// The rules by their name in a history: `v1`, `v2-fee`, `v2-no-overdraft`, `v3` (the rules of `v1`).
     pub fn named(name: &str) -> Option<Self> {
         match name {
-            "v1" => Some(Self::Overdraft),
-            "v2" => Some(Self::NoOverdraft),
-            other => other.strip_prefix("fee=")?.parse().ok().map(Self::Fee),
+            "v1" | "v3" => Some(Self::Overdraft),
+            "v2-no-overdraft" => Some(Self::NoOverdraft),
+            "v2-fee" => Some(Self::Fee),
+            _ => None,
         }
     }
 }
@@ -154,33 +158,35 @@ impl Account {
                 return no("AmountOutOfRange");
             }
             Command::Deposit { amount } => (tagged("Deposited", &[("amount", number(amount))]), amount),
-            Command::Withdraw { amount } => match self.withdrawal(amount, rules) {
-                Ok(leaves) => (tagged("Withdrawn", &[("amount", number(leaves))]), -leaves),
-                Err(refused) => return refused,
-            },
+            Command::Withdraw { amount } => {
+                let fee = if rules == Rules::Fee { FEE } else { 0 };
+                if let Some(refused) = self.withdrawal_refused(amount, fee, rules) {
+                    return refused;
+                }
+                let fields = [("amount", number(amount + fee)), ("fee", number(fee))];
+                let shown = if rules == Rules::Fee { &fields[..] } else { &fields[..1] };
+                (tagged("Withdrawn", shown), -amount - fee)
+            }
             Command::Rename { owner } => (tagged("Renamed", &[("owner", owner)]), 0),
             Command::Close {} => (tagged("Closed", &[]), 0),
         };
         Verdict::Accept { event, moves }
     }
 
-    /// What leaves the account when `amount` is withdrawn.
-    fn withdrawal(&self, amount: i64, rules: Rules) -> Result<i64, Verdict> {
-        if !(1..=AMOUNT_MAX).contains(&amount) {
-            return Err(no("AmountOutOfRange"));
+    /// Why `amount` and the fee cannot be withdrawn.
+    fn withdrawal_refused(&self, amount: i64, fee: i64, rules: Rules) -> Option<Verdict> {
+        if !(1..=AMOUNT_MAX - fee).contains(&amount) {
+            return Some(no("AmountOutOfRange"));
         }
-        let (limit, fee) = match rules {
-            Rules::Overdraft => (self.limit, 0),
-            Rules::NoOverdraft => (0, 0),
-            Rules::Fee(fee) => (self.limit, fee),
+        let requested = amount + fee;
+        let limit = match rules {
+            _ if requested > self.balance + self.limit => self.limit,
+            Rules::NoOverdraft if requested > self.balance => 0,
+            _ => return None,
         };
-        let leaves = amount + fee;
-        if leaves <= self.balance + limit {
-            return Ok(leaves);
-        }
-        let details = [("balance", self.balance), ("limit", limit), ("requested", leaves)];
+        let details = [("balance", self.balance), ("limit", limit), ("requested", requested)];
         let inside = Canonical::map(details.map(|(name, cents)| (name, Canonical::integer(cents))));
-        Err(Verdict::Reject(Tagged { name: "InsufficientFunds".to_owned(), inside }))
+        Some(Verdict::Reject(Tagged { name: "InsufficientFunds".to_owned(), inside }))
     }
 
     /// Folds one event of the log and returns the cents it moved.

@@ -39,6 +39,7 @@ impl Default for Options {
 ///
 /// # Errors
 /// If log or history cannot be read; what is wrong *in* them is in the report.
+#[allow(clippy::disallowed_methods, reason = "only to tell people how long the check took")]
 pub fn judge(log: &Log, history: &History, options: Options) -> anyhow::Result<Report> {
     let start = Instant::now();
     let mut judge = Judge::new(options, Modules::new(&history.nemesis()?));
@@ -188,6 +189,8 @@ struct Judge {
     partitions: Vec<Partition>,
     /// Per lane: address of its latest owner's record and the number of lanes then.
     owners: HashMap<u32, (u64, u32)>,
+    /// Per lane: its latest block of entries, and the one before.
+    latest_blocks: HashMap<u32, [u64; 2]>,
     reads: Vec<Read>,
     /// Reads by aggregate, those of the lowest version last.
     reads_waiting: HashMap<u32, Vec<u32>>,
@@ -212,6 +215,7 @@ impl Judge {
             aggregate_index: HashMap::new(),
             partitions: (0..options.partitions).map(|_| Partition::default()).collect(),
             owners: HashMap::new(),
+            latest_blocks: HashMap::new(),
             reads: Vec::new(),
             reads_waiting: HashMap::new(),
             outcomes: [0; 5],

@@ -15,6 +15,9 @@ use crate::report::Kind;
 /// Outcomes of the log as they are counted.
 pub(super) const WORDS: [&str; 5] = ["accepted", "rejected", "conflict", "failed", "repeated"];
 
+/// Where a repeat points whose first answer was not committed yet: that is in the same block or the lane's last one.
+const NOT_YET: u64 = u64::MAX;
+
 /// An aggregate's full name, made only when it is shown.
 struct Name<'a>(&'a Entry<'a>);
 
@@ -50,6 +53,8 @@ impl Judge {
             self.found(Kind::ForeignWriter, message, Cause { decision: first, ..Cause::default() });
             self.owners.insert(block.lane, (block.term, block.lanes));
         }
+        let latest = self.latest_blocks.entry(block.lane).or_insert([block.lsn; 2]);
+        *latest = [block.lsn, latest[0]];
         for entry in block.entries() {
             match entry {
                 Ok(entry) => self.entry(block, &entry),
@@ -225,12 +230,14 @@ impl Judge {
         }
         let command = &self.asked[asked as usize];
         let original = self.decisions.get(command.decision as usize).map(|first| (first.lsn, first.body));
+        let on_its_way = |first| self.latest_blocks.values().any(|latest| latest.contains(&first));
         let reused = matches!(entry.answer, Answer::Failed { reason: "command_id_reused", .. });
         if reused || matches!(entry.answer, Answer::Repeated(_)) {
             self.asked[asked as usize].repeats_owed -= 1;
         }
         match (entry.answer, original) {
-            (Answer::Repeated(lsn), Some((first, same))) if lsn == first && same == body => {}
+            (Answer::Repeated(lsn), Some((first, same)))
+                if same == body && (lsn == first || (lsn == NOT_YET && on_its_way(first))) => {}
             (Answer::Repeated(_), Some((_, other))) if other != body => {
                 let message = format!("command {name} came with another body and got the first one's answer");
                 self.found(Kind::ReusedIdTaken, message, cause);

@@ -315,6 +315,17 @@ fn repeat_that_points_elsewhere() {
 }
 
 #[test]
+fn repeat_that_says_on_its_way_long_after() {
+    let mut golden = story();
+    let first = golden.deposit("acc-1", 7);
+    golden.deposit("acc-1", 8);
+    golden.deposit("acc-1", 9);
+    let second = golden.again(first);
+    golden.entry(second).original = Some(u64::MAX);
+    assert_found(&golden, &[RepeatMisleads]);
+}
+
+#[test]
 fn repeat_without_a_first_answer() {
     let mut golden = story();
     let first = golden.deposit("acc-1", 7);

@@ -196,7 +196,7 @@ impl Golden {
     pub fn swap_begin(&mut self) {
         let (at, module) = (self.now, name(V2));
         self.nemesis
-            .push(json!({"at_ns": at, "event": "swap_begin", "type": "account", "module": module, "rules": "v2"}));
+            .push(json!({"at_ns": at, "event": "swap_begin", "type": "account", "module": module, "rules": "v2-no-overdraft"}));
         self.now += 10;
     }
     pub fn swap_end(&mut self) {

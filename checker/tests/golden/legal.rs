@@ -64,6 +64,38 @@ fn a_resend_after_a_lost_answer_is_told_that_it_is_one() {
 }
 
 #[test]
+fn a_resend_that_meets_its_first_attempt_on_the_way() {
+    let mut golden = Golden::new();
+    golden.lanes = 1;
+    golden.open("acc-1");
+    let first = golden.deposit("acc-1", 5);
+    for joined in [true, false] {
+        let repeat = golden.again(first);
+        golden.entry(repeat).joined = joined;
+        golden.entry(repeat).original = Some(u64::MAX);
+    }
+    holds(&golden);
+}
+
+#[test]
+fn a_fee_under_the_rule_that_takes_one() {
+    let mut golden = Golden::new();
+    golden.open("acc-1");
+    golden.withdraw("acc-1", 100);
+    golden.deposit("acc-1", 350);
+    golden.swap();
+    golden.nemesis.iter_mut().filter(|event| event["rules"] == "v2-no-overdraft").for_each(|event| {
+        event["rules"] = json!("v2-fee");
+    });
+    let events = vec![json!({"Withdrawn": {"amount": 200, "fee": 100}})];
+    golden.add("acc-1", None, json!({"Withdraw": {"amount": 100}}), Answer::Accepted(events));
+    let details = json!({"balance": 50, "limit": 100, "requested": 151});
+    let answer = Answer::Rejected(json!({"InsufficientFunds": details}));
+    golden.add("acc-1", None, json!({"Withdraw": {"amount": 51}}), answer);
+    assert_eq!(holds(&golden).cents, 50);
+}
+
+#[test]
 fn a_resend_whose_first_attempt_never_arrived() {
     let mut golden = Golden::new();
     golden.open("acc-1");

@@ -1,7 +1,5 @@
 //! The check stays linear: a long history takes seconds.
 
-use std::time::Instant;
-
 use super::builder::Golden;
 
 #[test]
@@ -15,10 +13,9 @@ fn a_hundred_thousand_commands_take_a_moment() {
         }
         golden.conflict(&id, 1);
     }
-    let start = Instant::now();
     let report = golden.judge();
     assert!(report.holds(), "{report}");
     assert_eq!(report.commands, 100_000);
-    println!("{:.2} s to write, {:.2} s to check", start.elapsed().as_secs_f64() - report.seconds, report.seconds);
+    println!("{:.2} s for 100,000 commands", report.seconds);
     assert!(report.seconds < 10.0, "{} s for 100,000 commands", report.seconds);
 }
