@@ -35,10 +35,10 @@ pub enum Ending {
 /// One attempt to have one command decided. A resend under the same id is an operation of its own.
 #[derive(Debug, Clone, Serialize)]
 pub struct Operation<'a> {
-    /// Number in the client's record, from 0.
+    /// Number in the client's record, or of the line in its stream.
     pub seq: u64,
     /// The connection it went over: operations of one stream and one aggregate are decided in the order of `seq`.
-    /// `None` if no order is promised.
+    /// Every connection of a client has a number of its own. `None` if no order is promised.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<u64>,
     /// The aggregate's type.
