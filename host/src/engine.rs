@@ -213,8 +213,10 @@ pub struct Parts {
     pub partitions: u32,
     /// The way into each lane, and what can be seen of it.
     pub lanes: Vec<(Arc<Inbox>, Arc<Board>)>,
-    /// The modules.
-    pub modules: Arc<Modules>,
+    /// The active rules.
+    pub book: Arc<dyn RuleBook>,
+    /// The registry the rules come from; without one (rules compiled in) nothing can be deployed.
+    pub modules: Option<Arc<Modules>>,
     /// The committed blocks.
     pub history: Arc<dyn crate::log::History>,
     /// The state store.
@@ -225,7 +227,6 @@ pub struct Parts {
 
 struct Inner {
     parts: Parts,
-    book: Arc<dyn RuleBook>,
     readers: Semaphore,
     /// Set when the host stops or cannot go on; else it is starting or ready, as the lanes say.
     ended: ArcSwapOption<Status>,
@@ -235,8 +236,7 @@ impl Engine {
     /// An engine over lanes that are being started.
     pub fn new(parts: Parts) -> Self {
         let readers = Semaphore::new(parts.readers_max);
-        let book: Arc<dyn RuleBook> = Arc::clone(&parts.modules) as Arc<dyn RuleBook>;
-        Self(Arc::new(Inner { parts, book, readers, ended: ArcSwapOption::empty() }))
+        Self(Arc::new(Inner { parts, readers, ended: ArcSwapOption::empty() }))
     }
 
     /// Number of partitions, fixed for ever.
@@ -293,7 +293,7 @@ impl Engine {
     }
 
     fn rules(&self, of: &AggregateType) -> Result<Arc<dyn Rules>, ReadError> {
-        self.0.book.active(of.as_str()).ok_or_else(|| ReadError::UnknownType(of.as_str().to_owned()))
+        self.0.parts.book.active(of.as_str()).ok_or_else(|| ReadError::UnknownType(of.as_str().to_owned()))
     }
 
     fn serving(&self) -> Result<(), String> {
@@ -312,7 +312,7 @@ impl Engine {
     /// # Errors
     /// [`Refused::UnknownType`].
     pub fn route(&self, aggregate_type: &AggregateType) -> Result<(), Refused> {
-        match self.0.book.active(aggregate_type.as_str()) {
+        match self.0.parts.book.active(aggregate_type.as_str()) {
             Some(_) => Ok(()),
             None => Err(Refused::UnknownType(aggregate_type.as_str().to_owned())),
         }
@@ -494,7 +494,7 @@ impl Engine {
 
     /// Every type's modules: active, former, refused. Each active one with the lanes that took it.
     pub fn modules(&self) -> Listing {
-        let mut listing = self.0.parts.modules.list();
+        let mut listing = self.0.parts.modules.as_ref().map(|modules| modules.list()).unwrap_or_default();
         for one in &mut listing.types {
             let lanes = self.0.parts.lanes.iter().enumerate().filter(|(_, (_, board))| {
                 let digests = board.digests.lock().expect("no panic while held");
@@ -510,7 +510,9 @@ impl Engine {
     /// # Errors
     /// Why it was refused, with what to do about it.
     pub async fn deploy(&self, wasm: Vec<u8>) -> Result<Digest, String> {
-        let modules = Arc::clone(&self.0.parts.modules);
+        let Some(modules) = self.0.parts.modules.clone() else {
+            return Err("this host runs rules that are compiled in: nothing can be deployed".to_owned());
+        };
         let task = tokio::task::spawn_blocking(move || modules.deploy(wasm, "upload"));
         task.await.map_err(|error| format!("the check of the module ended: {error}"))?
     }

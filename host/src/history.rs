@@ -4,7 +4,6 @@
 use crate::decider::{Decider, Form, Rules};
 use crate::engine::{Answered, History as Page, HistoryEvent, ReadError, StateView};
 use crate::lane::answer_in;
-use crate::log::segment::format::aggregate_key;
 use crate::log::{Answer, History, Lsn};
 use crate::message::{AggregateId, AggregateType, CommandId};
 
@@ -23,7 +22,7 @@ fn walk(
     after: u64,
     mut each: impl FnMut(Answered) -> Result<bool, ReadError>,
 ) -> Result<(), ReadError> {
-    for lsn in log.blocks_of(aggregate_key(of.as_str(), id.as_str()), after).map_err(broken)? {
+    for lsn in log.blocks_from(of.as_str(), id.as_str(), after + 1).map_err(broken)? {
         let block = log.block(lsn).map_err(broken)?;
         for (offset, entry) in block.entries() {
             if entry.aggregate_id != id.as_str()
@@ -138,7 +137,7 @@ pub fn outcome(
 ) -> Result<Option<Answered>, ReadError> {
     let blocks = match known {
         Some(lsn) => vec![lsn],
-        None => log.blocks_of(aggregate_key(of.as_str(), id.as_str()), 0).map_err(broken)?,
+        None => log.blocks_after(of.as_str(), id.as_str(), Lsn(0)).map_err(broken)?,
     };
     for lsn in blocks.into_iter().rev() {
         let block = log.block(lsn).map_err(broken)?;

@@ -13,6 +13,9 @@ mod reads;
 mod restore;
 pub mod rules;
 mod settle;
+pub mod supervisor;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 
 use std::collections::{HashSet, VecDeque};
@@ -36,6 +39,9 @@ use upkeep::Upkeep;
 
 /// Commands taken from the inbox at once, so that a commit that came back is seen soon.
 const TAKEN_AT_ONCE: usize = 128;
+
+/// How long to wait before the store is asked again to take what it had no room for.
+const STORE_PATIENCE: Duration = Duration::from_millis(2);
 
 /// What one lane is given.
 #[derive(Debug, Clone)]
@@ -223,7 +229,9 @@ impl Lane {
 
     /// How long to wait for something to do: not at all while there is upkeep that can go on.
     fn patience(&self) -> Option<Duration> {
-        if self.upkeep.can_go_on(self.is_quiet()) || (self.stopping && self.is_quiet()) {
+        if self.upkeep.is_held_up() {
+            Some(STORE_PATIENCE)
+        } else if self.upkeep.can_go_on(self.is_quiet()) || (self.stopping && self.is_quiet()) {
             Some(Duration::ZERO)
         } else if self.upkeep.has_dirty() {
             Some(Duration::from_millis(self.settings.checkpoint_ms))

@@ -108,11 +108,16 @@ pub trait History: Send + Sync {
     /// [`LogError::Corrupt`] if there is none or it is damaged.
     fn block(&self, at: Lsn) -> Result<Block, LogError>;
 
-    /// Addresses of the committed blocks that hold entries of an aggregate ([`segment::format::aggregate_key`]) by which
-    /// it has, or gets, a version of at least `version`: in order, possibly with blocks of others that share the key, and
-    /// possibly starting earlier than asked.
+    /// Addresses of the committed blocks one must read to see an aggregate's events from version `from` on (1 is the
+    /// first), oldest first. Blocks may hold others' entries only: compare type and id.
     ///
     /// # Errors
     /// [`LogError::Corrupt`] if the index cannot be read or rebuilt.
-    fn blocks_of(&self, key: u64, version: u64) -> Result<Vec<Lsn>, LogError>;
+    fn blocks_from(&self, aggregate_type: &str, id: &str, from: u64) -> Result<Vec<Lsn>, LogError>;
+
+    /// Addresses of the committed blocks behind `after` that hold any entry of an aggregate, oldest first.
+    ///
+    /// # Errors
+    /// [`LogError::Corrupt`] if the index cannot be read or rebuilt.
+    fn blocks_after(&self, aggregate_type: &str, id: &str, after: Lsn) -> Result<Vec<Lsn>, LogError>;
 }

@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 
 use super::{Control, Lane};
 use crate::decider::{Fault, Form};
-use crate::log::segment::format::aggregate_key;
 use crate::log::{Answer, Entry, LogError};
 use crate::message::{AggregateId, AggregateType, Digest};
 use crate::state_machine::aggregates::{Aggregate, Index};
@@ -105,12 +104,8 @@ impl Lane {
 
     /// Reads what the log has of an aggregate behind what it was loaded from.
     fn catch_up(&self, aggregate: &mut Aggregate) -> Result<(), LogError> {
-        let from = aggregate.last;
-        let key = aggregate_key(aggregate.aggregate_type.as_str(), aggregate.aggregate_id.as_str());
-        for lsn in self.history.blocks_of(key, aggregate.version)? {
-            if lsn <= from && from.0 != 0 {
-                continue;
-            }
+        let (of, id) = (aggregate.aggregate_type.as_str(), aggregate.aggregate_id.as_str());
+        for lsn in self.history.blocks_after(of, id, aggregate.last)? {
             let block = self.history.block(lsn)?;
             for (_, entry) in block.entries() {
                 if is_of(&entry, aggregate) {
@@ -225,10 +220,11 @@ impl Lane {
     /// Folds the committed events after version `base`.
     fn fold_history(&mut self, at: Index, base: u64) -> Result<(), Stuck> {
         let aggregate = self.machine.aggregates.get(at);
-        let key = aggregate_key(aggregate.aggregate_type.as_str(), aggregate.aggregate_id.as_str());
+        let (of, id) = (aggregate.aggregate_type.as_str(), aggregate.aggregate_id.as_str());
+        let blocks = self.history.blocks_from(of, id, base + 1)?;
         let mut version = base;
         let mut frames = Vec::new();
-        for lsn in self.history.blocks_of(key, base)? {
+        for lsn in blocks {
             let block = self.history.block(lsn)?;
             let aggregate = self.machine.aggregates.get(at);
             for (_, entry) in block.entries().filter(|(_, entry)| is_of(entry, aggregate)) {

@@ -52,6 +52,8 @@ impl Lane {
             }
             Read::Unstored(aggregate_type, after, reply) => {
                 let after = after.as_deref().unwrap_or("");
+                let outbox = self.upkeep.outbox_of(&aggregate_type).filter(|(id, version)| *id > after && *version > 0);
+                let outbox = outbox.map(|(id, version)| (id.to_owned(), version));
                 let of_type = |of: &AggregateType| *of == aggregate_type;
                 let ids = self
                     .machine
@@ -60,7 +62,7 @@ impl Lane {
                     .filter(|(_, one)| one.dirty && one.settled_version > 0 && of_type(&one.aggregate_type))
                     .filter(|(_, one)| one.aggregate_id.as_str() > after)
                     .map(|(_, one)| (one.aggregate_id.as_str().to_owned(), one.settled_version));
-                drop(reply.send(ids.collect()));
+                drop(reply.send(outbox.chain(ids).collect()));
             }
         }
         Ok(())

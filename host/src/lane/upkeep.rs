@@ -10,6 +10,7 @@ use super::Lane;
 use crate::clock::Stopwatch;
 use crate::decider::Form;
 use crate::log::{Block, LogError, Lsn};
+use crate::message::AggregateType;
 use crate::state_machine::aggregates::Index;
 use crate::store::{Key, Mark, Recent, Stored};
 
@@ -84,6 +85,17 @@ impl Upkeep {
     /// A module changed: states in the decider before are to be moved.
     pub(super) fn drain_former(&mut self) {
         self.drain = Some(0);
+    }
+
+    /// Whether the store could not take everything: to be tried again shortly.
+    pub(super) fn is_held_up(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    /// Ids and versions of a type that were written and not taken by the store yet.
+    pub(super) fn outbox_of<'a>(&'a self, of: &'a AggregateType) -> impl Iterator<Item = (&'a str, u64)> {
+        let mine = self.outbox.iter().filter(move |(key, _)| key.aggregate_type == *of);
+        mine.map(|(key, stored)| (key.aggregate_id.as_str(), stored.version))
     }
 
     /// Whether there is a piece of work that needs no event from outside.

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::super::{Block, LogError, Lsn};
+use super::super::{Block, History, LogError, Lsn};
 use super::disk::read_full;
 use super::error::{corrupt, unreadable};
 use super::files::Files;
@@ -195,6 +195,33 @@ impl Reader {
             memory.add(block.lsn(), &entries_of(&block));
         }
         Ok(memory)
+    }
+}
+
+impl History for Reader {
+    fn block(&self, at: Lsn) -> Result<Block, LogError> {
+        self.block(at)
+    }
+
+    fn blocks_from(&self, aggregate_type: &str, id: &str, from: u64) -> Result<Vec<Lsn>, LogError> {
+        Ok(self.blocks_from(aggregate_type, id, from)?.into_iter().map(|(lsn, _)| lsn).collect())
+    }
+
+    fn blocks_after(&self, aggregate_type: &str, id: &str, after: Lsn) -> Result<Vec<Lsn>, LogError> {
+        const PAGE: usize = 256;
+        let key = aggregate_key(aggregate_type, id);
+        let mut out = Vec::new();
+        let mut before = self.end();
+        loop {
+            let page = self.blocks_before(key, before, PAGE)?;
+            let newer = page.iter().take_while(|(lsn, _)| *lsn > after).count();
+            out.extend(page[..newer].iter().map(|(lsn, _)| *lsn));
+            if newer < PAGE {
+                out.reverse();
+                return Ok(out);
+            }
+            before = page[PAGE - 1].0;
+        }
     }
 }
 
