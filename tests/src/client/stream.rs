@@ -223,3 +223,6 @@ impl Exchange<'_> {
 async fn permit(lines: Option<&mpsc::Sender<Bytes>>) -> Option<mpsc::Permit<'_, Bytes>> {
     lines?.reserve().await.ok()
 }
+
+#[cfg(test)]
+mod tests;
