@@ -15,7 +15,7 @@ use ordain_sdk::contract::SECTION_SCHEMAS;
 use serde::Serialize;
 use wasm_encoder::Section;
 
-use crate::decider::schemas::Description;
+use crate::decider::describe::Description;
 use crate::message::Digest;
 use package::Package;
 use toolchain::Toolchain;
@@ -75,7 +75,7 @@ pub struct Built {
     pub state_version: u32,
 }
 
-/// Runs a module that was just built and returns what it says of itself; [`crate::decider::schemas::describe`].
+/// Runs a module that was just built and returns what it says of itself; [`crate::decider::describe::describe`].
 pub type Describe = dyn Fn(&[u8]) -> Result<Description>;
 
 /// `ordain build`.

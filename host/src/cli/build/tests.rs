@@ -1,5 +1,5 @@
 use super::*;
-use crate::decider::schemas::describe;
+use crate::decider::describe::describe;
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()

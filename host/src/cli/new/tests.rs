@@ -1,6 +1,6 @@
 use super::*;
 use crate::cli::build::{Options, build_module};
-use crate::decider::schemas::describe;
+use crate::decider::describe::describe;
 use std::process::Command;
 
 fn checkout() -> &'static Path {
