@@ -5,11 +5,19 @@
 //! - [`log`]: where answered commands live.
 //! - [`decider`]: what decides and evolves.
 //! - [`engine`]: what the ways in see of the running system.
+//! - [`gateway`]: the way in over HTTP, and its client.
+//! - [`config`], [`telemetry`]: what is set, and what is said.
+//! - [`cli`]: the command line.
 //! - [`clock`], [`json`]: small tools that the rest stands on.
 
+pub mod app;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod decider;
 pub mod engine;
+pub mod gateway;
 pub mod json;
 pub mod log;
 pub mod message;
+pub mod telemetry;
