@@ -1,6 +1,7 @@
 //! What decides and evolves: one trait, so that the state machine knows no Wasm. Only this folder names Wasmtime.
 
 pub mod modules;
+pub mod native;
 
 use ordain_sdk::contract::Context;
 
@@ -48,7 +49,7 @@ pub struct Fault {
 ///
 /// Obligations: deterministic (same slot state, context and command give the same bytes); a slot is touched by nothing
 /// but the calls that name it; whatever it returns is checked before it is believed.
-pub trait Decider {
+pub trait Decider: Send {
     /// Puts a state into a slot: a compact snapshot, or the default state if `snapshot` is empty.
     ///
     /// # Errors
@@ -81,4 +82,33 @@ pub trait Decider {
 
     /// Empties a slot. Never fails: a decider that cannot is found out at its next call.
     fn release(&mut self, slot: Slot);
+
+    /// Bytes of memory it holds now: when to evict states, when to start a fresh one.
+    fn memory_bytes(&self) -> usize {
+        0
+    }
+}
+
+/// The rules of one aggregate type in one version: makes deciders.
+pub trait Rules: Send + Sync {
+    /// The module's identity.
+    fn digest(&self) -> crate::message::Digest;
+
+    /// Names the layout of its compact snapshots and the meaning of its `evolve`: a snapshot of another tag is not loaded.
+    fn state_tag(&self) -> u64;
+
+    /// A fresh decider with empty slots.
+    ///
+    /// # Errors
+    /// [`Fault`] if the module cannot be started.
+    fn instantiate(&self) -> Result<Box<dyn Decider>, Fault>;
+}
+
+/// Which rules are active now.
+pub trait RuleBook: Send + Sync {
+    /// The active rules of a type; `None` if there are none.
+    fn active(&self, aggregate_type: &str) -> Option<std::sync::Arc<dyn Rules>>;
+
+    /// The types that have rules.
+    fn types(&self) -> Vec<String>;
 }

@@ -1,13 +1,21 @@
 //! What the ways in (HTTP, CLI in one process, Kafka later) see of the running system. They know no lane and no log.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
+use arc_swap::ArcSwapOption;
 use serde::Serialize;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 
-use crate::decider::modules::Listing;
+use crate::decider::modules::{Listing, Modules};
+use crate::decider::{RuleBook, Rules};
+use crate::history;
+use crate::lane::Board;
+use crate::lane::inbox::{Control, Inbox, Read};
 use crate::log::{Block, Entry};
-use crate::message::{AggregateId, AggregateType, Command, CommandId, Digest};
+use crate::message::{AggregateId, AggregateType, Command, CommandId, Digest, partition_of};
+use crate::store::Store;
 
 /// A command on its way in, and where its answer goes.
 #[derive(Debug)]
@@ -197,33 +205,126 @@ pub enum Status {
 
 /// The running system. Cheap to clone.
 #[derive(Clone)]
-pub struct Engine {}
+pub struct Engine(Arc<Inner>);
+
+/// What an engine is made of.
+pub struct Parts {
+    /// Number of partitions.
+    pub partitions: u32,
+    /// The way into each lane, and what can be seen of it.
+    pub lanes: Vec<(Arc<Inbox>, Arc<Board>)>,
+    /// The active rules.
+    pub book: Arc<dyn RuleBook>,
+    /// The registry the rules come from; without one (rules compiled in) nothing can be deployed.
+    pub modules: Option<Arc<Modules>>,
+    /// The committed blocks.
+    pub history: Arc<dyn crate::log::History>,
+    /// The state store.
+    pub store: Arc<Store>,
+    /// Reads of the past at once.
+    pub readers_max: usize,
+}
+
+struct Inner {
+    parts: Parts,
+    readers: Semaphore,
+    /// Set when the host stops or cannot go on; else it is starting or ready, as the lanes say.
+    ended: ArcSwapOption<Status>,
+}
 
 impl Engine {
+    /// An engine over lanes that are being started.
+    pub fn new(parts: Parts) -> Self {
+        let readers = Semaphore::new(parts.readers_max);
+        Self(Arc::new(Inner { parts, readers, ended: ArcSwapOption::empty() }))
+    }
+
     /// Number of partitions, fixed for ever.
     pub fn partitions(&self) -> u32 {
-        todo!()
+        self.0.parts.partitions
     }
 
     /// Whether the host serves.
     pub fn status(&self) -> Status {
-        todo!()
+        if let Some(ended) = self.0.ended.load_full() {
+            return (*ended).clone();
+        }
+        let lanes = &self.0.parts.lanes;
+        let ready = lanes.iter().filter(|(_, board)| board.ready.load(Ordering::Acquire)).count();
+        if ready == lanes.len() {
+            return Status::Ready;
+        }
+        Status::Starting {
+            lanes_ready: ready as u32,
+            lanes: lanes.len() as u32,
+            events_restored: lanes.iter().map(|(_, board)| board.events_restored.load(Ordering::Relaxed)).sum(),
+        }
+    }
+
+    /// The host begins to stop: commands are refused, what is queued is still decided.
+    pub fn stop(&self) {
+        self.0.ended.store(Some(Arc::new(Status::Stopping)));
+        for (inbox, _) in &self.0.parts.lanes {
+            inbox.close("the host is stopping: send the command again, with the same command id, once it is back");
+            inbox.tell(Control::Stop);
+        }
+    }
+
+    /// A lane cannot go on: the host acknowledges nothing any more and says why.
+    pub fn fail(&self, reason: &str) {
+        self.0.ended.store(Some(Arc::new(Status::Failed { reason: reason.to_owned() })));
+        for (inbox, _) in &self.0.parts.lanes {
+            inbox.close(reason);
+        }
+    }
+
+    /// What can be seen of each lane.
+    pub fn boards(&self) -> impl Iterator<Item = &Board> {
+        self.0.parts.lanes.iter().map(|(_, board)| &**board)
+    }
+
+    fn lane(&self, partition: u32) -> &(Arc<Inbox>, Arc<Board>) {
+        let lanes = &self.0.parts.lanes;
+        &lanes[partition as usize % lanes.len()]
+    }
+
+    fn lane_of(&self, id: &AggregateId) -> &(Arc<Inbox>, Arc<Board>) {
+        self.lane(partition_of(id.as_str(), self.0.parts.partitions))
+    }
+
+    fn rules(&self, of: &AggregateType) -> Result<Arc<dyn Rules>, ReadError> {
+        self.0.parts.book.active(of.as_str()).ok_or_else(|| ReadError::UnknownType(of.as_str().to_owned()))
+    }
+
+    fn serving(&self) -> Result<(), String> {
+        match self.status() {
+            Status::Ready => Ok(()),
+            Status::Starting { lanes_ready, lanes, .. } => {
+                Err(format!("the host is starting: {lanes_ready} of {lanes} lanes are restored"))
+            }
+            Status::Stopping => Err("the host is stopping".to_owned()),
+            Status::Failed { reason } => Err(reason),
+        }
     }
 
     /// Whether a module is active for the type.
     ///
     /// # Errors
     /// [`Refused::UnknownType`].
-    pub fn route(&self, _aggregate_type: &AggregateType) -> Result<(), Refused> {
-        todo!()
+    pub fn route(&self, aggregate_type: &AggregateType) -> Result<(), Refused> {
+        match self.0.parts.book.active(aggregate_type.as_str()) {
+            Some(_) => Ok(()),
+            None => Err(Refused::UnknownType(aggregate_type.as_str().to_owned())),
+        }
     }
 
     /// Hands one command to its lane if there is room.
     ///
     /// # Errors
     /// [`Refused`]; the command was not recorded.
-    pub fn try_submit(&self, _submission: Submission) -> Result<(), Refused> {
-        todo!()
+    pub fn try_submit(&self, submission: Submission) -> Result<(), Refused> {
+        self.serving().map_err(Refused::Unavailable)?;
+        self.lane(submission.command.partition).0.try_push(submission)
     }
 
     /// Hands commands of one stream to their lanes, in order, waiting where a queue is full. Types must have been routed.
@@ -231,16 +332,58 @@ impl Engine {
     ///
     /// # Errors
     /// [`Refused::Unavailable`]; every reply not handed over gets [`Unanswered::Interrupted`].
-    pub async fn submit(&self, _submissions: Vec<Submission>) -> Result<(), Refused> {
-        todo!()
+    pub async fn submit(&self, submissions: Vec<Submission>) -> Result<(), Refused> {
+        let lanes = self.0.parts.lanes.len();
+        let mut by_lane: Vec<Vec<Submission>> = (0..lanes).map(|_| Vec::new()).collect();
+        for submission in submissions {
+            by_lane[submission.command.partition as usize % lanes].push(submission);
+        }
+        let mut refused = self.serving().map_err(Refused::Unavailable);
+        for (lane, piece) in by_lane.into_iter().enumerate() {
+            if refused.is_err() {
+                for submission in piece {
+                    submission.reply.send(Err(Unanswered::Interrupted));
+                }
+            } else if !piece.is_empty() {
+                refused = self.0.parts.lanes[lane].0.push(piece).await;
+            }
+        }
+        refused
     }
 
     /// The current committed state; `None` if the aggregate never existed.
     ///
     /// # Errors
     /// [`ReadError`].
-    pub async fn state(&self, _of: &AggregateType, _id: &AggregateId) -> Result<Option<StateView>, ReadError> {
-        todo!()
+    pub async fn state(&self, of: &AggregateType, id: &AggregateId) -> Result<Option<StateView>, ReadError> {
+        self.rules(of)?;
+        self.ask(id, |reply| Read::State(of.clone(), id.clone(), reply)).await
+    }
+
+    async fn ask<T>(
+        &self,
+        id: &AggregateId,
+        read: impl FnOnce(oneshot::Sender<Result<T, ReadError>>) -> Read,
+    ) -> Result<T, ReadError> {
+        self.serving().map_err(ReadError::Unavailable)?;
+        let (reply, answer) = oneshot::channel();
+        self.lane_of(id).0.ask(read(reply))?;
+        answer.await.unwrap_or_else(|_| Err(ReadError::Unavailable("the host is stopping".to_owned())))
+    }
+
+    /// Runs a read of the past on a thread that may block. Bounded: above that, readers are told to come again.
+    async fn past<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn crate::log::History) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let _permit = self.0.readers.try_acquire().map_err(|_| ReadError::Busy)?;
+        let history = Arc::clone(&self.0.parts.history);
+        let task = tokio::task::spawn_blocking(move || read(&*history));
+        task.await.unwrap_or_else(|error| Err(ReadError::Broken(format!("a reader of the past ended: {error}"))))
+    }
+
+    async fn version(&self, of: &AggregateType, id: &AggregateId) -> Result<u64, ReadError> {
+        self.ask(id, |reply| Read::Version(of.clone(), id.clone(), reply)).await
     }
 
     /// The state as it was at a version, folded by the active module; `None` if the version is above the head or 0.
@@ -249,24 +392,35 @@ impl Engine {
     /// [`ReadError`].
     pub async fn state_at(
         &self,
-        _of: &AggregateType,
-        _id: &AggregateId,
-        _version: u64,
+        of: &AggregateType,
+        id: &AggregateId,
+        version: u64,
     ) -> Result<Option<StateView>, ReadError> {
-        todo!()
+        let rules = self.rules(of)?;
+        if version == 0 || version > self.version(of, id).await? {
+            return Ok(None);
+        }
+        let (of, id) = (of.clone(), id.clone());
+        self.past(move |log| history::state_at(log, &*rules, &of, &id, version)).await.map(Some)
     }
 
     /// Waits until the aggregate has at least this version, then its state. The caller bounds the wait by dropping the future.
     ///
     /// # Errors
     /// [`ReadError`].
-    pub async fn state_from(
-        &self,
-        _of: &AggregateType,
-        _id: &AggregateId,
-        _version: u64,
-    ) -> Result<StateView, ReadError> {
-        todo!()
+    pub async fn state_from(&self, of: &AggregateType, id: &AggregateId, version: u64) -> Result<StateView, ReadError> {
+        let (_, board) = self.lane_of(id);
+        loop {
+            let settled = board.settled.notified();
+            tokio::pin!(settled);
+            settled.as_mut().enable();
+            if let Some(view) = self.state(of, id).await?
+                && view.version >= version
+            {
+                return Ok(view);
+            }
+            settled.await;
+        }
     }
 
     /// The outcome of a command, if it was answered.
@@ -275,11 +429,14 @@ impl Engine {
     /// [`ReadError`].
     pub async fn outcome(
         &self,
-        _of: &AggregateType,
-        _id: &AggregateId,
-        _command: &CommandId,
+        of: &AggregateType,
+        id: &AggregateId,
+        command: &CommandId,
     ) -> Result<Option<Answered>, ReadError> {
-        todo!()
+        self.rules(of)?;
+        let known = self.ask(id, |reply| Read::Known(of.clone(), id.clone(), command.clone(), reply)).await?;
+        let (of, id, command) = (of.clone(), id.clone(), command.clone());
+        self.past(move |log| history::outcome(log, &of, &id, &command, known)).await
     }
 
     /// Events of an aggregate from version `from` (inclusive) on, at most `limit`; `None` if it never existed.
@@ -288,12 +445,18 @@ impl Engine {
     /// [`ReadError`].
     pub async fn history(
         &self,
-        _of: &AggregateType,
-        _id: &AggregateId,
-        _from: u64,
-        _limit: usize,
+        of: &AggregateType,
+        id: &AggregateId,
+        from: u64,
+        limit: usize,
     ) -> Result<Option<History>, ReadError> {
-        todo!()
+        self.rules(of)?;
+        let head = self.version(of, id).await?;
+        if head == 0 {
+            return Ok(None);
+        }
+        let (of, id) = (of.clone(), id.clone());
+        self.past(move |log| history::events(log, &of, &id, head, from, limit)).await.map(Some)
     }
 
     /// Ids and versions of a type's aggregates in byte order of id, after `after`, at most `limit`.
@@ -302,23 +465,55 @@ impl Engine {
     /// [`ReadError`].
     pub async fn list(
         &self,
-        _of: &AggregateType,
-        _after: Option<&str>,
-        _limit: usize,
+        of: &AggregateType,
+        after: Option<&str>,
+        limit: usize,
     ) -> Result<Vec<(String, u64)>, ReadError> {
-        todo!()
+        self.rules(of)?;
+        self.serving().map_err(ReadError::Unavailable)?;
+        let mut answers = Vec::new();
+        for (inbox, _) in &self.0.parts.lanes {
+            let (reply, answer) = oneshot::channel();
+            inbox.ask(Read::Unstored(of.clone(), after.map(str::to_owned), reply))?;
+            answers.push(answer);
+        }
+        // The lanes are asked before the store: what a lane writes to it in between is found in one of the two.
+        let mut ids = BTreeMap::new();
+        for answer in answers {
+            ids.extend(answer.await.map_err(|_| ReadError::Unavailable("the host is stopping".to_owned()))?);
+        }
+        let (store, of, after) = (Arc::clone(&self.0.parts.store), of.clone(), after.map(str::to_owned));
+        let stored = self.past(move |_| {
+            store.list(of.as_str(), after.as_deref(), limit).map_err(|error| ReadError::Broken(error.to_string()))
+        });
+        for (id, version) in stored.await? {
+            ids.entry(id).and_modify(|known: &mut u64| *known = version.max(*known)).or_insert(version);
+        }
+        Ok(ids.into_iter().filter(|(_, version)| *version > 0).take(limit).collect())
     }
 
     /// Every type's modules: active, former, refused. Each active one with the lanes that took it.
     pub fn modules(&self) -> Listing {
-        todo!()
+        let mut listing = self.0.parts.modules.as_ref().map(|modules| modules.list()).unwrap_or_default();
+        for one in &mut listing.types {
+            let lanes = self.0.parts.lanes.iter().enumerate().filter(|(_, (_, board))| {
+                let digests = board.digests.lock().expect("no panic while held");
+                digests.iter().any(|(of, digest)| *of == one.aggregate_type && *digest == one.active)
+            });
+            one.lanes = lanes.map(|(lane, _)| lane as u32).collect();
+        }
+        listing
     }
 
-    /// Checks and activates a module.
+    /// Checks and activates a module. Returns its digest and its aggregate type.
     ///
     /// # Errors
     /// Why it was refused, with what to do about it.
-    pub async fn deploy(&self, _wasm: Vec<u8>) -> Result<Digest, String> {
-        todo!()
+    pub async fn deploy(&self, wasm: Vec<u8>) -> Result<Digest, String> {
+        let Some(modules) = self.0.parts.modules.clone() else {
+            return Err("this host runs rules that are compiled in: nothing can be deployed".to_owned());
+        };
+        let task = tokio::task::spawn_blocking(move || modules.deploy(wasm, "upload"));
+        task.await.map_err(|error| format!("the check of the module ended: {error}"))?
     }
 }

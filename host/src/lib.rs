@@ -3,6 +3,7 @@
 //! The map, in reading order:
 //! - [`message`]: the words of the system as types.
 //! - [`log`]: where answered commands live.
+//! - [`store`]: a cache of the log: states, command ids, progress.
 //! - [`decider`]: what decides and evolves.
 //! - [`engine`]: what the ways in see of the running system.
 //! - [`gateway`]: the way in over HTTP, and its client.
@@ -17,7 +18,11 @@ pub mod config;
 pub mod decider;
 pub mod engine;
 pub mod gateway;
+pub mod history;
 pub mod json;
+pub mod lane;
 pub mod log;
 pub mod message;
+pub mod state_machine;
+pub mod store;
 pub mod telemetry;

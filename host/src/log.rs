@@ -1,6 +1,9 @@
 //! Where answered commands live. One trait for every log, one conformance suite that all of them pass.
 
+pub mod embedded;
 pub mod segment;
+#[cfg(test)]
+mod test_kit;
 
 use std::fmt;
 
@@ -9,6 +12,11 @@ pub use segment::format::{Answer, Block, BlockBuilder, Entry, EntryHead};
 /// The address of a block in a log: bytes since the log began, over all its segments. Never reused, never moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Lsn(pub u64);
+
+impl Lsn {
+    /// Stands for an address that was not known yet when it was written down: the block then is near, and older.
+    pub const UNKNOWN: Self = Self(u64::MAX);
+}
 
 impl fmt::Display for Lsn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -75,6 +83,7 @@ pub type OnCommitted = Box<dyn Fn(Committed) + Send + Sync>;
 ///    the order of submission, with `Ok` only after the block would survive a power loss (or what stands for it on Kafka).
 /// 5. **Doubt is an error.** A commit that was not plainly successful is reported as an error, never as success, and
 ///    every later submit under the same term fails: the caller drops what it staged and takes the lane anew.
+///    [`LogError::DiskFull`] alone leaves no doubt: nothing of the block is in the log, and the term goes on.
 /// 6. A lane can be lost at any moment; the former owner learns it at the latest with its next commit.
 pub trait LaneLog: Send {
     /// Becomes the only owner of the lane. Calls `replay` with each committed block that holds entries of this lane's
@@ -89,4 +98,26 @@ pub trait LaneLog: Send {
     /// # Errors
     /// [`LogError::Fenced`] or [`LogError::Fatal`] if the log already knows that it cannot be committed.
     fn submit(&mut self, block: BlockBuilder) -> Result<(), LogError>;
+}
+
+/// Reading what is committed, by address and by aggregate. Shared by all lanes and readers.
+pub trait History: Send + Sync {
+    /// The committed block at an address.
+    ///
+    /// # Errors
+    /// [`LogError::Corrupt`] if there is none or it is damaged.
+    fn block(&self, at: Lsn) -> Result<Block, LogError>;
+
+    /// Addresses of the committed blocks one must read to see an aggregate's events from version `from` on (1 is the
+    /// first), oldest first. Blocks may hold others' entries only: compare type and id.
+    ///
+    /// # Errors
+    /// [`LogError::Corrupt`] if the index cannot be read or rebuilt.
+    fn blocks_from(&self, aggregate_type: &str, id: &str, from: u64) -> Result<Vec<Lsn>, LogError>;
+
+    /// Addresses of the committed blocks behind `after` that hold any entry of an aggregate, oldest first.
+    ///
+    /// # Errors
+    /// [`LogError::Corrupt`] if the index cannot be read or rebuilt.
+    fn blocks_after(&self, aggregate_type: &str, id: &str, after: Lsn) -> Result<Vec<Lsn>, LogError>;
 }

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::{Ended, Exit};
-use crate::config::{self, Config, LogFormat};
+use crate::config::{self, Config};
 use crate::{app, telemetry};
 
 /// Options of `ordain run`. Each wins over the environment, and that over the file.
@@ -74,9 +74,9 @@ struct TelemetryFlags {
     #[serde(skip_serializing_if = "Option::is_none")]
     filter: Option<String>,
     /// How they speak on standard error.
-    #[arg(long = "log-format", value_enum, value_name = "FORMAT")]
+    #[arg(long = "log-format", value_name = "FORMAT", value_parser = ["human", "json"])]
     #[serde(skip_serializing_if = "Option::is_none")]
-    format: Option<LogFormat>,
+    format: Option<String>,
 }
 
 impl RunArgs {

@@ -84,7 +84,8 @@ pub enum Answer<'a> {
     },
     /// The command's id is known: its answer is the one in the block at `original`.
     Repeated {
-        /// Address of the block that holds the first answer to this command id.
+        /// Address of the block that holds the first answer to this command id; [`Lsn::UNKNOWN`] if that was not
+        /// committed yet: it is in the same block or in the lane's block before.
         original: Lsn,
     },
 }

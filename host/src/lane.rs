@@ -1,0 +1,338 @@
+//! The loop: one owner, one thread, some partitions. Commands in, decided and staged; one commit on its way at a time;
+//! committed, then answered. A stranger who reads [`Lane::serve`] has seen the way of every command.
+//!
+//! Invariants:
+//! - An answer is given only after the block that holds it is committed.
+//! - At most one block is on its way; what is decided meanwhile goes into the next one. No timer is in that path: an idle
+//!   lane commits one command at once, a busy one whatever was decided during the last commit.
+//! - What is in memory is a cache of the log: after any doubt about a commit it is dropped and read back.
+
+pub mod inbox;
+mod load;
+mod reads;
+mod restore;
+pub mod rules;
+mod settle;
+pub mod supervisor;
+#[cfg(test)]
+mod tests;
+mod upkeep;
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::decider::RuleBook;
+use crate::engine::{Reply, Submission, Unanswered};
+use crate::log::{BlockBuilder, History, LaneLog, LogError};
+use crate::message::{Command, Digest, FailureReason};
+use crate::state_machine::aggregates::Index;
+use crate::state_machine::{Applied, StateMachine, Touched};
+use crate::store::Store;
+
+pub(crate) use settle::answer_in;
+
+use inbox::{Control, Inbox, Read};
+use rules::LaneRules;
+use upkeep::Upkeep;
+
+/// Commands taken from the inbox at once, so that a commit that came back is seen soon.
+const TAKEN_AT_ONCE: usize = 128;
+
+/// How long to wait before the store is asked again to take what it had no room for.
+const STORE_PATIENCE: Duration = Duration::from_millis(2);
+
+/// What one lane is given.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Which lane this is, from 0.
+    pub lane: u32,
+    /// How many lanes there are.
+    pub lanes: u32,
+    /// How many partitions there are.
+    pub partitions: u32,
+    /// Most commands in one block.
+    pub batch_commands_max: usize,
+    /// Bytes after which a block takes no further command.
+    pub batch_bytes_max: usize,
+    /// Most aggregates kept in memory by this lane.
+    pub resident_aggregates_max: usize,
+    /// Bytes of one decider's memory above which states are evicted.
+    pub decider_bytes_max: usize,
+    /// Changed aggregates after which the store is brought up to date.
+    pub checkpoint_aggregates: usize,
+    /// Milliseconds after which it is in any case, if something changed.
+    pub checkpoint_ms: u64,
+}
+
+/// What others may see of a lane while it runs.
+#[derive(Debug, Default)]
+pub struct Board {
+    /// The lane is restored and decides.
+    pub ready: AtomicBool,
+    /// Events folded by the restore so far.
+    pub events_restored: AtomicU64,
+    /// Commands answered since the start.
+    pub commands_answered: AtomicU64,
+    /// Blocks committed since the start.
+    pub commits: AtomicU64,
+    /// Aggregates in memory.
+    pub aggregates: AtomicU64,
+    /// Aggregates that are quarantined.
+    pub quarantined: AtomicU64,
+    /// Digest of the current rules of each type.
+    pub digests: Mutex<Vec<(String, Digest)>>,
+    /// Woken after each commit.
+    pub settled: tokio::sync::Notify,
+}
+
+/// Why a lane ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// It was asked to, and everything it took is answered.
+    Stopped,
+    /// It cannot go on; the text says why and what to do.
+    Failed(String),
+}
+
+/// Somebody who waits for the answer at an offset of a block.
+struct Waiter {
+    reply: Reply,
+    applied: Applied,
+}
+
+/// A block and those who wait for it.
+#[derive(Default)]
+struct Staged {
+    block: BlockBuilder,
+    waiters: Vec<Waiter>,
+}
+
+/// One lane: the unit of ownership, of fencing and of commit.
+pub struct Lane {
+    settings: Settings,
+    inbox: Arc<Inbox>,
+    board: Arc<Board>,
+    log: Box<dyn LaneLog>,
+    history: Arc<dyn History>,
+    store: Arc<Store>,
+    book: Arc<dyn RuleBook>,
+    rules: LaneRules,
+    machine: StateMachine,
+    /// Decided and not handed over yet.
+    staged: Staged,
+    /// On its way: its number and who waits.
+    in_flight: Option<(u64, Vec<Waiter>)>,
+    /// Reads that wait until what is staged is settled.
+    parked: Vec<Read>,
+    /// What was heard while waiting for a commit, to be dealt with after it.
+    unheard: VecDeque<Control>,
+    /// Aggregates (type and id) dropped with staged answers: to be loaded with a look into the log, as the store may lag.
+    suspects: HashSet<(String, String)>,
+    upkeep: Upkeep,
+    /// How often staged work was dropped.
+    losses: u64,
+    stopping: bool,
+}
+
+/// The parts a lane is made of.
+pub struct Parts {
+    /// Its numbers.
+    pub settings: Settings,
+    /// How things reach it.
+    pub inbox: Arc<Inbox>,
+    /// What others see of it.
+    pub board: Arc<Board>,
+    /// Its side of the log; its `OnCommitted` tells the inbox.
+    pub log: Box<dyn LaneLog>,
+    /// The committed blocks.
+    pub history: Arc<dyn History>,
+    /// The state store.
+    pub store: Arc<Store>,
+    /// The active rules.
+    pub book: Arc<dyn RuleBook>,
+}
+
+impl Lane {
+    /// A lane that has not taken its ownership yet.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { settings, inbox, board, log, history, store, book } = parts;
+        Self {
+            machine: StateMachine::new(settings.partitions),
+            upkeep: Upkeep::new(),
+            settings,
+            inbox,
+            board,
+            log,
+            history,
+            store,
+            book,
+            rules: LaneRules::default(),
+            staged: Staged::default(),
+            in_flight: None,
+            parked: Vec::new(),
+            unheard: VecDeque::new(),
+            suspects: HashSet::new(),
+            losses: 0,
+            stopping: false,
+        }
+    }
+
+    /// Takes the lane, restores it, serves until it is told to stop.
+    pub fn run(mut self) -> Ended {
+        let ended = self.take_lane().and_then(|()| self.serve());
+        self.board.ready.store(false, Ordering::Release);
+        match ended {
+            Ok(()) => {
+                self.inbox.close("the host is stopping");
+                self.inbox.answer_all(&Unanswered::Interrupted);
+                Ended::Stopped
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                tracing::error!(lane = self.settings.lane, "the lane stops: {reason}");
+                self.inbox.close(&reason);
+                self.interrupt(&Unanswered::LogFailed(reason.clone()));
+                self.inbox.answer_all(&Unanswered::LogFailed(reason.clone()));
+                Ended::Failed(reason)
+            }
+        }
+    }
+
+    /// The loop.
+    fn serve(&mut self) -> Result<(), LogError> {
+        loop {
+            let work = self.inbox.take(self.appetite(), self.patience());
+            self.unheard.extend(work.control);
+            while let Some(control) = self.unheard.pop_front() {
+                self.hear(control)?;
+            }
+            for submission in work.commands {
+                self.decide(submission)?;
+            }
+            self.commit()?;
+            self.answer_parked()?;
+            self.upkeep()?;
+            if self.stopping && self.is_quiet() && self.inbox.is_empty() {
+                return self.last_checkpoint();
+            }
+        }
+    }
+
+    /// How many commands may be decided now: none while the block is full or a moment without staged work is wanted.
+    fn appetite(&self) -> usize {
+        let full = self.staged.block.len() >= self.settings.batch_bytes_max;
+        let room = self.settings.batch_commands_max.saturating_sub(self.staged.block.count() as usize);
+        if full || self.upkeep.wants_quiet { 0 } else { room.min(TAKEN_AT_ONCE) }
+    }
+
+    /// How long to wait for something to do: not at all while there is upkeep that can go on.
+    fn patience(&self) -> Option<Duration> {
+        if self.upkeep.is_held_up() {
+            Some(STORE_PATIENCE)
+        } else if self.upkeep.can_go_on(self.is_quiet()) || (self.stopping && self.is_quiet()) {
+            Some(Duration::ZERO)
+        } else if self.upkeep.has_dirty() {
+            Some(Duration::from_millis(self.settings.checkpoint_ms))
+        } else {
+            None
+        }
+    }
+
+    /// Nothing is staged and nothing is on its way: memory is exactly what is committed.
+    fn is_quiet(&self) -> bool {
+        self.in_flight.is_none() && self.staged.block.is_empty()
+    }
+
+    fn hear(&mut self, control: Control) -> Result<(), LogError> {
+        match control {
+            Control::Committed(committed) => self.on_committed(committed),
+            Control::Modules => {
+                self.adopt_modules();
+                Ok(())
+            }
+            Control::Read(read) => self.read(read),
+            Control::Stop => {
+                self.stopping = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// Answers one command into the staged block.
+    fn decide(&mut self, submission: Submission) -> Result<(), LogError> {
+        let Submission { mut command, reply } = submission;
+        let losses = self.losses;
+        let at = self.find_or_load(&command.aggregate_type, &command.aggregate_id, command.partition)?;
+        match self.answer(at, &mut command) {
+            Ok(applied) => {
+                self.staged.waiters.push(Waiter { reply, applied });
+                Ok(())
+            }
+            // What was staged is gone, and this command with it: nothing of it was recorded.
+            Err(_) if self.losses != losses => {
+                reply.send(Err(Unanswered::Interrupted));
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn answer(&mut self, at: Index, command: &mut Command) -> Result<Applied, LogError> {
+        let module = self.current_digest(command.aggregate_type.as_str());
+        self.machine.aggregates.get_mut(at).used = true;
+        if let Some(applied) = self.machine.answer_undecided(at, module, command, &mut self.staged.block) {
+            return Ok(applied);
+        }
+        // A fault costs the instance, not the command: it is tried once more on a fresh one with rebuilt state.
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            if let Some(why) = self.make_resident(at)? {
+                let block = &mut self.staged.block;
+                return Ok(self.machine.fail(at, module, command, FailureReason::Quarantined, &why, block));
+            }
+            let Some(rules) = self.rules.get(command.aggregate_type.as_str()) else {
+                return Err(LogError::Fatal(format!("no rules are active for type {}", command.aggregate_type)));
+            };
+            let decider = rules.current.decider.as_mut();
+            match self.machine.decide(at, decider, module, command, &mut self.staged.block) {
+                Ok(applied) => return Ok(applied),
+                Err(fault) => {
+                    self.after_fault(at, &fault);
+                    if tries == 2 {
+                        let message = format!("{} (module {module})", fault.message);
+                        tracing::warn!(aggregate = %command.aggregate_id, command = %command.command_id, "command failed: {message}");
+                        return Ok(self.machine.fail(
+                            at,
+                            module,
+                            command,
+                            fault.reason,
+                            &message,
+                            &mut self.staged.block,
+                        ));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Hands the staged block over, if there is one and none is on its way.
+    fn commit(&mut self) -> Result<(), LogError> {
+        if self.in_flight.is_some() || self.staged.block.is_empty() {
+            return Ok(());
+        }
+        let Staged { block, waiters } = std::mem::take(&mut self.staged);
+        self.in_flight = Some((self.machine.next_block(), waiters));
+        match self.log.submit(block) {
+            Ok(()) => Ok(()),
+            Err(error) => self.on_lost(error),
+        }
+    }
+}
+
+/// What settling needs to know of the waiters of a block.
+fn touched(waiters: &[Waiter]) -> Vec<Touched> {
+    waiters.iter().map(|waiter| waiter.applied.touched).collect()
+}

@@ -1,0 +1,123 @@
+//! Questions only the lane can answer. Between batches, from committed state: a read of an aggregate with staged changes
+//! waits until they are settled, so that it never shows what may yet be dropped, nor less than what was answered.
+
+use super::Lane;
+use super::inbox::Read;
+use crate::decider::Form;
+use crate::engine::{ReadError, StateView};
+use crate::log::LogError;
+use crate::message::{AggregateId, AggregateType, partition_of};
+use crate::state_machine::aggregates::Index;
+use crate::state_machine::recent::At;
+
+impl Lane {
+    /// Answers a read, or parks it until what is staged for its aggregate is settled.
+    pub(super) fn read(&mut self, read: Read) -> Result<(), LogError> {
+        if let Some((aggregate_type, id)) = read.aggregate()
+            && let Some(at) = self.machine.aggregates.find(aggregate_type.as_str(), id.as_str())
+            && self.machine.aggregates.get(at).is_staged()
+        {
+            self.parked.push(read);
+            return Ok(());
+        }
+        self.answer_read(read)
+    }
+
+    /// Answers the parked reads whose aggregate has nothing staged any more.
+    pub(super) fn answer_parked(&mut self) -> Result<(), LogError> {
+        for read in std::mem::take(&mut self.parked) {
+            self.read(read)?;
+        }
+        Ok(())
+    }
+
+    fn answer_read(&mut self, read: Read) -> Result<(), LogError> {
+        match read {
+            Read::State(aggregate_type, id, reply) => {
+                let answer = self.state(&aggregate_type, &id)?;
+                drop(reply.send(answer));
+            }
+            Read::Version(aggregate_type, id, reply) => {
+                let at = self.existing(&aggregate_type, &id)?;
+                drop(reply.send(Ok(at.map_or(0, |at| self.machine.aggregates.get(at).version))));
+            }
+            Read::Known(aggregate_type, id, command, reply) => {
+                let at = self.existing(&aggregate_type, &id)?;
+                let known = at.and_then(|at| self.machine.aggregates.get(at).recent.find(command.as_str()));
+                let lsn = known.and_then(|known| match known.at() {
+                    At::Settled(lsn) => Some(lsn),
+                    At::Staged(_) => None,
+                });
+                drop(reply.send(Ok(lsn)));
+            }
+            Read::Unstored(aggregate_type, after, reply) => {
+                let after = after.as_deref().unwrap_or("");
+                let outbox = self.upkeep.outbox_of(&aggregate_type).filter(|(id, version)| *id > after && *version > 0);
+                let outbox = outbox.map(|(id, version)| (id.to_owned(), version));
+                let of_type = |of: &AggregateType| *of == aggregate_type;
+                let ids = self
+                    .machine
+                    .aggregates
+                    .iter()
+                    .filter(|(_, one)| one.dirty && one.settled_version > 0 && of_type(&one.aggregate_type))
+                    .filter(|(_, one)| one.aggregate_id.as_str() > after)
+                    .map(|(_, one)| (one.aggregate_id.as_str().to_owned(), one.settled_version));
+                drop(reply.send(outbox.chain(ids).collect()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The aggregate in memory, loaded if the store has it; an id nobody ever used takes no memory.
+    fn existing(&mut self, aggregate_type: &AggregateType, id: &AggregateId) -> Result<Option<Index>, LogError> {
+        if let Some(at) = self.machine.aggregates.find(aggregate_type.as_str(), id.as_str()) {
+            return Ok(Some(at));
+        }
+        let suspect = self.suspects.contains(&(aggregate_type.as_str().to_owned(), id.as_str().to_owned()));
+        if !suspect && matches!(self.store.get(aggregate_type.as_str(), id.as_str()), Ok(None)) {
+            return Ok(None);
+        }
+        let partition = partition_of(id.as_str(), self.settings.partitions);
+        self.find_or_load(aggregate_type, id, partition).map(Some)
+    }
+
+    fn state(
+        &mut self,
+        aggregate_type: &AggregateType,
+        id: &AggregateId,
+    ) -> Result<Result<Option<StateView>, ReadError>, LogError> {
+        let Some(at) = self.existing(aggregate_type, id)? else { return Ok(Ok(None)) };
+        self.machine.aggregates.get_mut(at).used = true;
+        let version = self.machine.aggregates.get(at).version;
+        if version == 0 {
+            return Ok(Ok(None));
+        }
+        let module = self.current_digest(aggregate_type.as_str());
+        if let Some(why) = self.make_resident(at)? {
+            return Ok(Err(ReadError::Quarantined(why)));
+        }
+        let Some(rules) = self.rules.get(aggregate_type.as_str()) else {
+            return Ok(Err(ReadError::UnknownType(aggregate_type.as_str().to_owned())));
+        };
+        let mut state = Vec::new();
+        match rules.current.decider.snapshot(at, Form::Named, &mut state) {
+            Ok(()) => Ok(Ok(Some(StateView { version, state, module }))),
+            Err(fault) => {
+                self.after_fault(at, &fault);
+                Ok(Err(ReadError::Broken(format!("module {module} could not give the state: {fault}"))))
+            }
+        }
+    }
+}
+
+impl Read {
+    /// The aggregate it is about, if it is about one.
+    fn aggregate(&self) -> Option<(&AggregateType, &AggregateId)> {
+        match self {
+            Self::State(aggregate_type, id, _)
+            | Self::Version(aggregate_type, id, _)
+            | Self::Known(aggregate_type, id, ..) => Some((aggregate_type, id)),
+            Self::Unstored(..) => None,
+        }
+    }
+}

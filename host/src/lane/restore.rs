@@ -1,0 +1,124 @@
+//! Taking a lane: fence, prove it, read back what was committed. The only way to own a lane, also after losing it.
+
+use std::sync::atomic::Ordering;
+
+use super::Lane;
+use super::rules::LaneRules;
+use crate::log::{Block, LogError, Lsn};
+use crate::message::{AggregateId, AggregateType};
+use crate::state_machine::{Numbers, StateMachine};
+
+/// Bytes of events kept unfolded during a restore before they are folded.
+const UNFOLDED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+impl Lane {
+    /// Whether a partition belongs to this lane.
+    pub(super) fn owns(&self, partition: u32) -> bool {
+        partition % self.settings.lanes == self.settings.lane
+    }
+
+    /// Becomes the lane's owner and brings memory to what is committed.
+    ///
+    /// # Errors
+    /// [`LogError`] if the lane cannot be had or the log cannot be trusted.
+    pub(super) fn take_lane(&mut self) -> Result<(), LogError> {
+        self.board.ready.store(false, Ordering::Release);
+        self.machine = StateMachine::new(self.settings.partitions);
+        self.rules = LaneRules::default();
+        self.suspects.clear();
+        self.adopt_modules();
+        let mut positions = vec![Lsn(0); self.settings.partitions as usize];
+        for mark in self.store.marks() {
+            if !self.owns(mark.partition) {
+                continue;
+            }
+            positions[mark.partition as usize] = mark.position;
+            let numbers = Numbers {
+                next_sequence: mark.next_sequence,
+                next_command_offset: mark.next_command_offset,
+                log_time_ms: mark.log_time_ms,
+            };
+            self.machine.resume(mark.partition, numbers);
+        }
+        let owned = (0..self.settings.partitions).filter(|&partition| self.owns(partition));
+        let from = owned.map(|partition| positions[partition as usize]).min().unwrap_or_default();
+        self.upkeep.restart(from);
+        let mut kept = 0;
+        // The log is lent out while it replays into everything else of the lane.
+        let mut log = std::mem::replace(&mut self.log, Box::new(Lent));
+        let taken = log.take(from, &mut |block| self.replay(block, &positions, &mut kept));
+        self.log = log;
+        let term = taken?;
+        tracing::info!(
+            lane = self.settings.lane,
+            term = term.0,
+            events = self.board.events_restored.load(Ordering::Relaxed),
+            "the lane is taken and restored"
+        );
+        self.inbox.open();
+        self.board.ready.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    fn replay(&mut self, block: &Block, positions: &[Lsn], kept: &mut usize) -> Result<(), LogError> {
+        let lsn = block.lsn();
+        let mut events = 0;
+        for (_, entry) in block.entries() {
+            let partition = entry.partition;
+            if partition >= self.settings.partitions || !self.owns(partition) || lsn < positions[partition as usize] {
+                continue;
+            }
+            let bad = |what: &dyn std::fmt::Display| {
+                LogError::Corrupt(format!("the block at {lsn} holds a bad entry: {what}"))
+            };
+            let aggregate_type = AggregateType::parse(entry.aggregate_type).map_err(|e| bad(&e))?;
+            let aggregate_id = AggregateId::parse(entry.aggregate_id).map_err(|e| bad(&e))?;
+            let at = self.find_or_load(&aggregate_type, &aggregate_id, partition)?;
+            self.machine.replay(at, &entry, lsn).map_err(|e| LogError::Corrupt(e.to_string()))?;
+            let aggregate = self.machine.aggregates.get_mut(at);
+            aggregate.used = true;
+            if !aggregate.dirty {
+                aggregate.dirty = true;
+                self.upkeep.dirty().push(at);
+            }
+            events += entry.events();
+            if let crate::log::Answer::Accepted { events, .. } = entry.answer {
+                *kept += events.len();
+            }
+        }
+        self.board.events_restored.fetch_add(events, Ordering::Relaxed);
+        self.upkeep.settled(block);
+        if *kept > UNFOLDED_BYTES_MAX {
+            *kept = 0;
+            self.fold_unfolded()?;
+        }
+        self.make_room(usize::MAX)
+    }
+
+    /// Folds everything that is kept unfolded, aggregate by aggregate.
+    fn fold_unfolded(&mut self) -> Result<(), LogError> {
+        for at in 0..self.machine.aggregates.places() {
+            if self.machine.aggregates.try_get(at).is_some_and(|one| one.unfolded.is_some()) {
+                self.make_resident(at)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Stands where the log is while it is lent out. Never reached.
+struct Lent;
+
+impl crate::log::LaneLog for Lent {
+    fn take(
+        &mut self,
+        _: Lsn,
+        _: &mut dyn FnMut(&Block) -> Result<(), LogError>,
+    ) -> Result<crate::log::Term, LogError> {
+        Err(LogError::Fatal("the log is lent out".into()))
+    }
+
+    fn submit(&mut self, _: crate::log::BlockBuilder) -> Result<(), LogError> {
+        Err(LogError::Fatal("the log is lent out".into()))
+    }
+}

@@ -1,0 +1,254 @@
+//! Whole lanes on a real embedded log, with native rules.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bank_account::Account;
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+use super::inbox::Control;
+use super::supervisor::{Lanes, Shared};
+use super::*;
+use crate::clock::Stopwatch;
+use crate::decider::native::NativeRules;
+use crate::engine::{Answered, Engine, ReplyBox};
+use crate::log::Answer;
+use crate::log::embedded::{EmbeddedLog, Options};
+use crate::message::{AggregateId, AggregateType, CommandId, partition_of};
+
+const PARTITIONS: u32 = 16;
+
+struct Host {
+    lanes: Lanes,
+    engine: Engine,
+    log: EmbeddedLog,
+}
+
+fn settings(lanes: u32) -> Settings {
+    Settings {
+        lane: 0,
+        lanes,
+        partitions: PARTITIONS,
+        batch_commands_max: 1024,
+        batch_bytes_max: 4 << 20,
+        resident_aggregates_max: 1_000_000,
+        decider_bytes_max: usize::MAX,
+        checkpoint_aggregates: 10_000,
+        checkpoint_ms: 10_000,
+    }
+}
+
+impl Host {
+    fn start(dir: &TempDir, settings: Settings) -> Self {
+        let options = Options { lanes: settings.lanes, partitions: PARTITIONS, ..Options::default() };
+        let log = EmbeddedLog::open(&dir.path().join("log"), options).unwrap();
+        let store = Arc::new(Store::open(&dir.path().join("store"), log.id(), log.end(), PARTITIONS).unwrap());
+        let book = NativeRules::<Account>::book();
+        let log = Arc::new(log);
+        let maker = Arc::clone(&log);
+        let shared = Shared {
+            log: Box::new(move |lane, on_committed| Box::new(maker.lane(lane, on_committed))),
+            history: log.reader(),
+            store: Arc::clone(&store),
+            book: Arc::clone(&book),
+            settings,
+            queue_commands_max: 8192,
+            queue_bytes_max: 64 << 20,
+        };
+        let lanes = Lanes::start(&shared).unwrap();
+        let engine = Engine::new(crate::engine::Parts {
+            partitions: PARTITIONS,
+            lanes: lanes.ways.clone(),
+            book,
+            modules: None,
+            history: log.reader(),
+            store,
+            readers_max: 4,
+        });
+        drop(shared);
+        let host = Self { lanes, engine, log: Arc::into_inner(log).unwrap() };
+        host.until_ready();
+        host
+    }
+
+    fn until_ready(&self) {
+        let watch = Stopwatch::start();
+        while self.engine.status() != crate::engine::Status::Ready {
+            assert!(watch.elapsed() < Duration::from_secs(10), "{:?}", self.engine.status());
+            assert_eq!(self.lanes.wait(Duration::from_millis(1)), None);
+        }
+    }
+
+    fn send(&self, command: Command) -> Answered {
+        let (reply, answer) = oneshot::channel();
+        self.engine.try_submit(Submission { command, reply: Reply::Once(reply) }).unwrap();
+        answer.blocking_recv().unwrap().unwrap()
+    }
+
+    fn stop(self) {
+        self.lanes.stop();
+        self.log.close();
+    }
+}
+
+fn command(id: &str, command_id: &str, json: &str) -> Command {
+    let body = crate::json::to_messagepack(json.as_bytes()).unwrap();
+    Command {
+        partition: partition_of(id, PARTITIONS),
+        aggregate_type: AggregateType::parse("account").unwrap(),
+        aggregate_id: AggregateId::parse(id).unwrap(),
+        command_id: CommandId::parse(command_id).unwrap(),
+        expected_version: None,
+        time_ms: 1000,
+        correlation_id: "".into(),
+        traceparent: "".into(),
+        metadata: [].into(),
+        body_hash: crate::json::body_hash(&body),
+        body: body.into(),
+    }
+}
+
+const OPEN: &str = r#"{"Open":{"owner":"ann","overdraft_limit":100}}"#;
+const DEPOSIT: &str = r#"{"Deposit":{"amount":5}}"#;
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap().block_on(future)
+}
+
+#[test]
+fn commands_are_answered_and_everything_is_there_after_a_restart() {
+    let dir = TempDir::new().unwrap();
+    for lanes in [1, 2, 3] {
+        let host = Host::start(&dir, settings(lanes));
+        let n = u64::from(lanes) - 1;
+        for account in 0..10 {
+            let id = format!("acc-{account}");
+            if n == 0 {
+                assert!(matches!(
+                    host.send(command(&id, "open", OPEN)).entry().answer,
+                    Answer::Accepted { count: 1, .. }
+                ));
+            }
+            let answered = host.send(command(&id, &format!("deposit-{n}"), DEPOSIT));
+            assert_eq!(answered.entry().head.version, 2 + n, "{lanes} lanes");
+            let again = host.send(command(&id, &format!("deposit-{n}"), DEPOSIT));
+            assert!(again.repeated);
+            assert_eq!(again.entry().head.version, 2 + n);
+        }
+        let (of, id) = (AggregateType::parse("account").unwrap(), AggregateId::parse("acc-3").unwrap());
+        block_on(async {
+            let state = host.engine.state(&of, &id).await.unwrap().unwrap();
+            assert_eq!(state.version, 2 + n);
+            let past = host.engine.state_at(&of, &id, 1).await.unwrap().unwrap();
+            assert_eq!(past.version, 1);
+            let history = host.engine.history(&of, &id, 1, 100).await.unwrap().unwrap();
+            assert_eq!(
+                history.events.iter().map(|event| event.version).collect::<Vec<_>>(),
+                (1..=2 + n).collect::<Vec<_>>()
+            );
+            let first = host.engine.outcome(&of, &id, &CommandId::parse("open").unwrap()).await.unwrap().unwrap();
+            assert_eq!(first.entry().head.version, 1);
+            let list = host.engine.list(&of, Some("acc-7"), 2).await.unwrap();
+            assert_eq!(list, vec![("acc-8".to_owned(), 2 + n), ("acc-9".to_owned(), 2 + n)]);
+        });
+        host.stop();
+    }
+}
+
+/// A repeat that arrives while the first one is still on its way gets the first one's answer, and is decided once.
+#[test]
+fn repeats_in_one_batch_get_the_first_answer() {
+    let dir = TempDir::new().unwrap();
+    let host = Host::start(&dir, settings(1));
+    let replies = Arc::new(ReplyBox::default());
+    let submissions = (0..100).map(|line| Submission {
+        command: command("acc", if line == 0 { "open" } else { "same" }, if line == 0 { OPEN } else { DEPOSIT }),
+        reply: Reply::Line(Arc::clone(&replies), line),
+    });
+    let answers = block_on(async {
+        host.engine.submit(submissions.collect()).await.unwrap();
+        let mut answers = Vec::new();
+        while answers.len() < 100 {
+            answers.extend(replies.take().await);
+        }
+        answers
+    });
+    for (line, answer) in answers {
+        let answer = answer.unwrap();
+        assert_eq!((answer.repeated, answer.entry().head.version), (line > 1, if line == 0 { 1 } else { 2 }));
+    }
+    host.stop();
+}
+
+/// Not a timed test: prints how fast the loop is, for whoever looks.
+#[test]
+fn a_flood_is_answered_whole_and_in_order_per_aggregate() {
+    let dir = TempDir::new().unwrap();
+    let mut small = settings(2);
+    small.resident_aggregates_max = 500;
+    small.checkpoint_aggregates = 300;
+    let host = Host::start(&dir, small);
+    let replies = Arc::new(ReplyBox::default());
+    let count = 200_000_u64;
+    let watch = Stopwatch::start();
+    let versions = block_on(async {
+        let engine = host.engine.clone();
+        let to = Arc::clone(&replies);
+        let feeding = tokio::spawn(async move {
+            for start in (0..count).step_by(500) {
+                let piece = (start..start + 500).map(|n| Submission {
+                    command: command(
+                        &format!("acc-{}", n % 2000),
+                        &format!("c-{n}"),
+                        if n < 2000 { OPEN } else { DEPOSIT },
+                    ),
+                    reply: Reply::Line(Arc::clone(&to), n),
+                });
+                engine.submit(piece.collect()).await.unwrap();
+            }
+        });
+        let mut versions = std::collections::HashMap::new();
+        let mut seen = 0;
+        while seen < count {
+            for (line, answer) in replies.take().await {
+                let answer = answer.unwrap();
+                assert!(matches!(answer.entry().answer, Answer::Accepted { .. }), "{:?}", answer.entry());
+                let version = versions.entry(line % 2000).or_insert(0);
+                *version += 1;
+                assert_eq!(answer.entry().head.version, *version);
+                seen += 1;
+            }
+        }
+        feeding.await.unwrap();
+        versions
+    });
+    println!("{:.0} commands/s", count as f64 / watch.elapsed().as_secs_f64());
+    assert!(versions.values().all(|version| *version == 100));
+    host.stop();
+    let host = Host::start(&dir, settings(3));
+    for account in (0..2000).step_by(97) {
+        let answered = host.send(command(&format!("acc-{account}"), "last", DEPOSIT));
+        assert_eq!(answered.entry().head.version, 101);
+    }
+    host.stop();
+}
+
+#[test]
+fn a_full_inbox_says_so_and_a_stopped_lane_answers_nobody_twice() {
+    let inbox = Inbox::new(2, 1 << 20);
+    let submission =
+        |n: u32| Submission { command: command("a", &format!("c{n}"), OPEN), reply: Reply::Line(Arc::default(), 0) };
+    assert!(inbox.try_push(submission(0)).is_ok());
+    assert!(inbox.try_push(submission(1)).is_ok());
+    assert_eq!(inbox.try_push(submission(2)), Err(crate::engine::Refused::Busy));
+    assert_eq!(inbox.take(1, None).commands.len(), 1);
+    assert!(inbox.try_push(submission(3)).is_ok());
+    inbox.tell(Control::Stop);
+    let work = inbox.take(0, None);
+    assert_eq!((work.commands.len(), work.control.len()), (0, 1));
+    inbox.close("stopping");
+    inbox.answer_all(&Unanswered::Interrupted);
+    assert!(inbox.is_empty());
+    assert!(inbox.try_push(submission(4)).is_err());
+}

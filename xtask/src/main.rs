@@ -1,0 +1,146 @@
+//! The repository's commands. No dependencies: it shells out, so that `cargo xtask` itself builds in a second.
+
+mod reports;
+mod run;
+mod tidy;
+
+use std::process::ExitCode;
+
+use run::{Failed, cargo, program};
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  demo [--commands N]                       build everything, run the story, print the report
+  test [FILTER]                             everything that proves a promise
+  bench core [--quick]                      the figures, as a table and target/reports/bench-core.json
+  torture --minutes N [--seed S]            the fault families of the tests, at any length
+  tidy                                      the repository's own rules
+  guests                                    build the modules that demo and tests use
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["demo", rest @ ..] => demo(rest),
+        ["test", rest @ ..] => test(rest),
+        ["bench", "core", rest @ ..] => bench(rest),
+        ["torture", rest @ ..] => torture(rest),
+        ["tidy"] => tidy::run(),
+        ["guests"] => guests().map(drop),
+        ["setup"] => setup(),
+        _ => Err(Failed(format!("unknown command: {}\n\n{HELP}", words.join(" ")))),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failed(why)) => {
+            eprintln!("xtask: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What a fresh machine lacks: the Wasm target. Done once; says what it does.
+fn setup() -> Result<(), Failed> {
+    const TARGET: &str = "wasm32-unknown-unknown";
+    let sysroot = run::output("rustc", &["--print", "sysroot"])?;
+    if std::path::Path::new(sysroot.trim()).join("lib/rustlib").join(TARGET).join("lib").is_dir() {
+        return Ok(());
+    }
+    println!("set-up: adding the Wasm target to the Rust toolchain (rustup target add {TARGET})");
+    program("rustup", &["target", "add", TARGET]).map_err(|_| {
+        Failed(format!(
+            "the target {TARGET} is missing and rustup could not add it: add it by hand (`rustup target add {TARGET}`). \
+             Where rustup can download nothing, docs/how-to/write-a-module.md names a way without it"
+        ))
+    })
+}
+
+fn build(packages: &[&str]) -> Result<(), Failed> {
+    let mut args = vec!["build", "--release", "--locked"];
+    args.extend(packages.iter().flat_map(|package| ["--package", package]));
+    cargo(&args)
+}
+
+/// A module built from source, with the cargo features that make it a version of its own.
+struct Guest {
+    package: &'static str,
+    features: &'static str,
+    file: &'static str,
+}
+
+const fn guest(package: &'static str, features: &'static str, file: &'static str) -> Guest {
+    Guest { package, features, file }
+}
+
+const GUESTS: [Guest; 8] = [
+    guest("counter", "", "counter.wasm"),
+    guest("bank-account", "", "bank-v1.wasm"),
+    guest("bank-account", "v2-fee", "bank-v2-fee.wasm"),
+    guest("bank-account", "v2-no-overdraft", "bank-v2-no-overdraft.wasm"),
+    guest("bank-account", "v3", "bank-v3.wasm"),
+    guest("bank-account", "v4", "bank-v4.wasm"),
+    guest("bank-account", "trap", "bank-trap.wasm"),
+    guest("bank-account", "loop", "bank-loop.wasm"),
+];
+
+/// Builds the modules of demo and tests into target/guests.
+fn guests() -> Result<String, Failed> {
+    setup()?;
+    build(&["ordain"])?;
+    let folder = "target/guests";
+    std::fs::create_dir_all(folder).map_err(|error| Failed(format!("cannot make {folder}: {error}")))?;
+    for Guest { package, features, file } in GUESTS {
+        let out = format!("{folder}/{file}");
+        let path = format!("examples/{package}");
+        let mut args = vec!["build", "--path", &path, "--out", &out];
+        if !features.is_empty() {
+            args.extend(["--features", features]);
+        }
+        program("target/release/ordain", &args)?;
+    }
+    Ok(folder.to_owned())
+}
+
+fn demo(rest: &[&str]) -> Result<(), Failed> {
+    println!("building the daemon and the demo; the first time this takes a few minutes");
+    let guests = guests()?;
+    build(&["ordain-demo"])?;
+    std::fs::create_dir_all("target/reports")
+        .map_err(|error| Failed(format!("cannot make target/reports: {error}")))?;
+    let (v1, v2) = (format!("{guests}/bank-v1.wasm"), format!("{guests}/bank-v2-fee.wasm"));
+    let mut args = vec!["--ordain", "target/release/ordain", "--data", "target/demo"];
+    args.extend(["--modules-v1", &v1, "--modules-v2", &v2, "--report", "target/reports/demo.json"]);
+    args.extend(rest);
+    program("target/release/ordain-demo", &args)
+}
+
+fn test(rest: &[&str]) -> Result<(), Failed> {
+    setup()?;
+    cargo(&["fmt", "--all", "--check"])?;
+    tidy::run()?;
+    cargo(&["clippy", "--release", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    guests()?;
+    let mut args = vec!["test", "--release", "--locked", "--workspace"];
+    args.extend(rest);
+    reports::test(&args)
+}
+
+fn bench(rest: &[&str]) -> Result<(), Failed> {
+    guests()?;
+    build(&["ordain-benches"])?;
+    std::fs::create_dir_all("target/reports")
+        .map_err(|error| Failed(format!("cannot make target/reports: {error}")))?;
+    let mut args = vec!["core", "--report", "target/reports/bench-core.json"];
+    args.extend(rest);
+    program("target/release/ordain-benches", &args)
+}
+
+fn torture(rest: &[&str]) -> Result<(), Failed> {
+    guests()?;
+    build(&["ordain-tests"])?;
+    let mut args = vec!["--ordain", "target/release/ordain", "--guests", "target/guests"];
+    args.extend(rest);
+    program("target/release/ordain-torture", &args)
+}

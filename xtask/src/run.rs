@@ -1,0 +1,58 @@
+//! Running other programs from the repository's root.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Why a command of the repository failed, for the one who called it.
+pub struct Failed(pub String);
+
+/// The repository's root.
+pub fn root() -> PathBuf {
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    here.parent().map(PathBuf::from).unwrap_or(here)
+}
+
+fn command(name: &str, args: &[&str]) -> Command {
+    let name =
+        if name == "cargo" { std::env::var("CARGO").unwrap_or_else(|_| name.to_owned()) } else { name.to_owned() };
+    let mut command = Command::new(name);
+    command.args(args).current_dir(root());
+    command
+}
+
+/// Runs a program and lets it talk to the terminal.
+///
+/// # Errors
+/// [`Failed`] if it cannot be started or ends with another code than 0.
+pub fn program(name: &str, args: &[&str]) -> Result<(), Failed> {
+    let shown = || format!("{name} {}", args.join(" "));
+    let status = command(name, args).status().map_err(|error| Failed(format!("cannot run {}: {error}", shown())))?;
+    if status.success() { Ok(()) } else { Err(Failed(format!("{} ended with {status}", shown()))) }
+}
+
+/// Runs cargo.
+///
+/// # Errors
+/// As [`program`].
+pub fn cargo(args: &[&str]) -> Result<(), Failed> {
+    program("cargo", args)
+}
+
+/// Runs a program and returns what it prints.
+///
+/// # Errors
+/// As [`program`].
+pub fn output(name: &str, args: &[&str]) -> Result<String, Failed> {
+    let out = command(name, args).output().map_err(|error| Failed(format!("cannot run {name}: {error}")))?;
+    if !out.status.success() {
+        return Err(Failed(format!("{name} {} ended with {}", args.join(" "), out.status)));
+    }
+    Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
+/// A command whose output the caller reads while it runs.
+pub fn piped(name: &str, args: &[&str]) -> Command {
+    let mut command = command(name, args);
+    command.stdout(std::process::Stdio::piped());
+    command
+}
