@@ -249,6 +249,8 @@ pub struct State {
     pub resident_states_max: usize,
     /// Memory of one lane's instance of one type above which states are let go.
     pub resident_bytes_max: usize,
+    /// Changed aggregates of one lane after which a checkpoint is written.
+    pub checkpoint_aggregates: usize,
     /// Longest time between two checkpoints while commands come in.
     pub checkpoint_interval_ms: u64,
     /// Bytes of log after which a checkpoint is written.
@@ -258,8 +260,9 @@ pub struct State {
 impl Default for State {
     fn default() -> Self {
         Self {
-            resident_states_max: 50_000,
+            resident_states_max: 500_000,
             resident_bytes_max: 192 * 1024 * 1024,
+            checkpoint_aggregates: 50_000,
             checkpoint_interval_ms: 30_000,
             checkpoint_log_bytes: 64 * 1024 * 1024,
         }

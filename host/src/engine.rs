@@ -514,6 +514,7 @@ impl Engine {
             return Err("this host runs rules that are compiled in: nothing can be deployed".to_owned());
         };
         let task = tokio::task::spawn_blocking(move || modules.deploy(wasm, "upload"));
-        task.await.map_err(|error| format!("the check of the module ended: {error}"))?
+        let checked = task.await.map_err(|error| format!("the check of the module ended: {error}"))?;
+        checked.map(|activated| activated.digest).map_err(|refused| refused.to_string())
     }
 }

@@ -36,6 +36,7 @@ fn settings(lanes: u32) -> Settings {
         decider_bytes_max: usize::MAX,
         checkpoint_aggregates: 10_000,
         checkpoint_ms: 10_000,
+        checkpoint_log_bytes: 64 << 20,
     }
 }
 
