@@ -111,6 +111,7 @@ fn start(config: &Config) -> anyhow::Result<Running> {
         history: log.reader(),
         store: Arc::clone(&store),
         readers_max: config.history.readers as usize,
+        readers_waiting_max: config.history.queue_max,
     });
     let inboxes: Vec<_> = lanes.ways.iter().map(|(inbox, _)| Arc::clone(inbox)).collect();
     modules.subscribe(Arc::new(move |_| inboxes.iter().for_each(|inbox| inbox.tell(Control::Modules))));

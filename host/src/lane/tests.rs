@@ -66,6 +66,7 @@ impl Host {
             history: log.reader(),
             store,
             readers_max: 4,
+            readers_waiting_max: 64,
         });
         drop(shared);
         let host = Self { lanes, engine, log: Arc::into_inner(log).unwrap() };
