@@ -57,8 +57,14 @@ pub async fn run(config: Config, mut stopping: watch::Receiver<bool>) -> anyhow:
     let ended = match until_ready(&running, &mut stopping).await {
         Ok(true) => {
             running.modules.watch(config.modules.clone())?;
-            write_run_file(&config.data, &RunFile { http: http.to_string(), admin: admin.to_string(), pid: std::process::id() })?;
-            tracing::info!("ready: http://{http}, administration on http://{admin}, modules from {}", config.modules.display());
+            write_run_file(
+                &config.data,
+                &RunFile { http: http.to_string(), admin: admin.to_string(), pid: std::process::id() },
+            )?;
+            tracing::info!(
+                "ready: http://{http}, administration on http://{admin}, modules from {}",
+                config.modules.display()
+            );
             until_ended(&running, &mut stopping).await
         }
         Ok(false) => Ok(()),
@@ -78,7 +84,8 @@ pub async fn run(config: Config, mut stopping: watch::Receiver<bool>) -> anyhow:
 
 /// Opens log, store and modules, and starts the lanes.
 fn start(config: &Config) -> anyhow::Result<Running> {
-    let make = |path: &Path| fs::create_dir_all(path).with_context(|| format!("cannot make the folder {}", path.display()));
+    let make =
+        |path: &Path| fs::create_dir_all(path).with_context(|| format!("cannot make the folder {}", path.display()));
     make(&config.data)?;
     make(&config.modules)?;
     let lanes = config.lanes_effective();
@@ -184,5 +191,7 @@ fn stop(running: Running) {
 fn write_run_file(data: &Path, file: &RunFile) -> anyhow::Result<()> {
     let (beside, path) = (data.join("run.json.new"), data.join("run.json"));
     let text = serde_json::to_vec(file)?;
-    fs::write(&beside, text).and_then(|()| fs::rename(&beside, &path)).with_context(|| format!("cannot write {}", path.display()))
+    fs::write(&beside, text)
+        .and_then(|()| fs::rename(&beside, &path))
+        .with_context(|| format!("cannot write {}", path.display()))
 }
