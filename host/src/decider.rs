@@ -2,6 +2,7 @@
 
 mod budget;
 mod cache;
+pub mod describe;
 pub mod gate;
 mod guest;
 #[cfg(test)]
