@@ -42,6 +42,16 @@ impl Versions {
         versions
     }
 
+    /// A block of one command, as long as every other such block: it ends where one of a lost group ended.
+    fn small_block(&mut self, dice: &mut Dice) -> BlockBuilder {
+        let mut block = BlockBuilder::new();
+        let id = dice.one_of(&IDS);
+        let version = self.0.entry(id).or_default();
+        *version += 1;
+        push(&mut block, id, *version, &dice.bytes(10));
+        block
+    }
+
     /// A block of a few commands with small or large bodies.
     fn block(&mut self, dice: &mut Dice) -> BlockBuilder {
         let mut block = BlockBuilder::new();
@@ -49,7 +59,6 @@ impl Versions {
             let id = dice.one_of(&IDS);
             let version = self.0.entry(id).or_default();
             *version += 1;
-            // Few lengths, so that a block often ends where one of a lost group ended.
             let length = if dice.chance(90) { dice.one_of(&[10, 10, 10, 400]) } else { dice.one_of(&[2000, 9000]) };
             push(&mut block, id, *version, &dice.bytes(length));
         }
