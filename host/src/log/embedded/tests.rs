@@ -1,3 +1,5 @@
+mod conformance;
+
 use std::sync::mpsc::{Receiver, channel};
 
 use super::super::test_kit::push;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::super::test_kit::{Dice, push};
 use super::super::{Block, BlockBuilder, LogError, Lsn};
 use super::disk::simulated::SimulatedDisk;
-use super::format::{KIND_ENTRIES, aggregate_key};
+use super::format::{IndexEntry, KIND_ENTRIES, aggregate_key};
 use super::writer::{Options, Writer};
 use super::{Finished, Reader};
 
@@ -66,11 +66,11 @@ impl Versions {
     }
 }
 
+/// Blocks with their index entries, as a writer wants them.
+type Group = Vec<(Block, Vec<IndexEntry>)>;
+
 /// Makes room for and seals as many blocks as fit into the segment, at least one.
-fn group(
-    writer: &mut Writer,
-    builders: Vec<BlockBuilder>,
-) -> Result<(Vec<(Block, Vec<super::format::IndexEntry>)>, Option<Finished>), LogError> {
+fn group(writer: &mut Writer, builders: Vec<BlockBuilder>) -> Result<(Group, Option<Finished>), LogError> {
     let finished = writer.make_room(builders[0].len() as u64)?;
     let durable = writer.end();
     let mut end = durable;
