@@ -111,3 +111,11 @@ fn the_embedded_log_passes_the_suite_on_a_real_disk() {
         check(&mut Real { folder, log });
     }
 }
+
+#[test]
+fn the_embedded_log_loses_nothing_in_many_crashes() {
+    let (_, crash) = SUITE.iter().find(|(name, _)| name.starts_with("a crash")).expect("it is in the suite");
+    for seed in 0..200 {
+        crash(&mut Simulated::new(1000 + seed));
+    }
+}
