@@ -10,15 +10,15 @@ use ordain_checker::log::Log;
 use ordain_checker::{Options, Report, judge};
 use ordain_tests::client::Client;
 use ordain_tests::client::stream::Feed;
-use ordain_tests::clock;
+use ordain_tests::stage::{Rules, Stage};
 use ordain_tests::witness::{Tally, Witness};
+use ordain_tests::{bulk, clock};
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 
 use crate::Arguments;
 use crate::pairs::{self, Outcome};
-use crate::stage::{Rules, Stage};
-use crate::{bulk, script};
+use crate::script;
 
 /// Accounts whose state is read at the end.
 const READS: u64 = 500;
