@@ -165,7 +165,7 @@ pub enum LogKind {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { kind: LogKind::Embedded, segment_bytes: 128 * 1024 * 1024 }
+        Self { kind: LogKind::Embedded, segment_bytes: 64 << 20 }
     }
 }
 
@@ -201,42 +201,48 @@ impl Default for Queue {
     }
 }
 
-/// What a module may use.
+/// What a module may use. Mirrors the limits of the decider, which checks them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
-    /// Time of one decision.
+    /// CPU time of one decision.
     pub decide_ms: u64,
-    /// Time of one fold of a batch of events.
+    /// CPU time of one fold of a batch of events, or of one snapshot.
     pub fold_ms: u64,
-    /// Time of a module's start and of its description of itself.
+    /// CPU time of starting an instance, and of its description of itself.
     pub init_ms: u64,
     /// Memory of one instance.
-    pub memory_bytes_max: usize,
-    /// Bytes of a module's file.
-    pub module_bytes_max: usize,
+    pub memory_bytes_per_instance: u64,
+    /// Table elements of one instance.
+    pub table_elements_max: u64,
     /// Bytes of the events or the rejection of one command.
-    pub result_bytes_max: usize,
+    pub result_bytes_max: u64,
     /// Events of one command.
-    pub events_max: u32,
+    pub events_per_command_max: u32,
+    /// Bytes of a module's file.
+    pub module_bytes_max: u64,
     /// Bytes of one aggregate's state.
-    pub snapshot_bytes_max: usize,
-    /// Bytes a module may log during one call.
-    pub log_bytes_max: usize,
+    pub snapshot_bytes_max: u64,
+    /// Bytes of log text taken from one call.
+    pub log_bytes_per_call_max: u64,
+    /// Log lines of one instance per second.
+    pub log_lines_per_second_max: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             decide_ms: 50,
-            fold_ms: 1_000,
-            init_ms: 1_000,
-            memory_bytes_max: 256 * 1024 * 1024,
-            module_bytes_max: 8 * 1024 * 1024,
-            result_bytes_max: 1024 * 1024,
-            events_max: 1_000,
-            snapshot_bytes_max: 8 * 1024 * 1024,
-            log_bytes_max: 16 * 1024,
+            fold_ms: 1000,
+            init_ms: 1000,
+            memory_bytes_per_instance: 256 << 20,
+            table_elements_max: 10_000,
+            result_bytes_max: 1 << 20,
+            events_per_command_max: 1000,
+            module_bytes_max: 8 << 20,
+            snapshot_bytes_max: 8 << 20,
+            log_bytes_per_call_max: 16 << 10,
+            log_lines_per_second_max: 100,
         }
     }
 }
@@ -245,23 +251,23 @@ impl Default for Limits {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct State {
-    /// Decoded states that one lane keeps of one type.
-    pub resident_states_max: usize,
-    /// Memory of one lane's instance of one type above which states are let go.
-    pub resident_bytes_max: usize,
-    /// Longest time between two checkpoints while commands come in.
-    pub checkpoint_interval_ms: u64,
-    /// Bytes of log after which a checkpoint is written.
-    pub checkpoint_log_bytes: u64,
+    /// Aggregates that one lane keeps in memory.
+    pub resident_aggregates_max: usize,
+    /// Bytes of one decider's memory above which states are let go.
+    pub decider_bytes_max: usize,
+    /// Changed aggregates of one lane after which a checkpoint is written.
+    pub checkpoint_aggregates: usize,
+    /// Time after which a checkpoint is written in any case, if something changed.
+    pub checkpoint_ms: u64,
 }
 
 impl Default for State {
     fn default() -> Self {
         Self {
-            resident_states_max: 50_000,
-            resident_bytes_max: 192 * 1024 * 1024,
-            checkpoint_interval_ms: 30_000,
-            checkpoint_log_bytes: 64 * 1024 * 1024,
+            resident_aggregates_max: 1_000_000,
+            decider_bytes_max: 192 << 20,
+            checkpoint_aggregates: 10_000,
+            checkpoint_ms: 10_000,
         }
     }
 }
@@ -270,15 +276,13 @@ impl Default for State {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct History {
-    /// Threads that read the past.
-    pub readers: u32,
-    /// Reads that wait for one of them; above it, reads are refused with 429.
-    pub queue_max: usize,
+    /// Reads of the past at once; above it, they are refused with 429.
+    pub readers: usize,
 }
 
 impl Default for History {
     fn default() -> Self {
-        Self { readers: 2, queue_max: 256 }
+        Self { readers: 16 }
     }
 }
 

@@ -137,6 +137,12 @@ async fn same_origin(request: Request, next: Next) -> Result<Response, Problem> 
     Ok(next.run(request).await)
 }
 
+/// Returns when the daemon stops. Cancel-safe: it holds nothing.
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    // An error means that the sender is gone, and with it whoever could stop us later.
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
 /// The answer of a future, if it comes in time.
 async fn within<T>(
     limit_ms: u64,

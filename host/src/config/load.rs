@@ -126,8 +126,8 @@ fn validate(config: &Config) -> Result<(), BadConfig> {
         ("queue.bytes_max", config.queue.bytes_max as u64, http.body_bytes_max as u64, 1 << 36),
         ("limits.decide_ms", config.limits.decide_ms, 1, 60_000),
         ("limits.fold_ms", config.limits.fold_ms, 1, 600_000),
-        ("limits.events_max", config.limits.events_max.into(), 1, 1_000_000),
-        ("history.readers", config.history.readers.into(), 1, 1024),
+        ("limits.events_per_command_max", config.limits.events_per_command_max.into(), 1, 1_000_000),
+        ("history.readers", config.history.readers as u64, 1, 1024),
     ];
     for (key, value, min, max) in ranges {
         if value < min || value > max {
