@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::decider::Limits;
 pub use load::{BadConfig, load};
 
 /// Everything that can be set.
@@ -201,73 +202,30 @@ impl Default for Queue {
     }
 }
 
-/// What a module may use. Mirrors the limits of the decider, which checks them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Limits {
-    /// CPU time of one decision.
-    pub decide_ms: u64,
-    /// CPU time of one fold of a batch of events, or of one snapshot.
-    pub fold_ms: u64,
-    /// CPU time of starting an instance, and of its description of itself.
-    pub init_ms: u64,
-    /// Memory of one instance.
-    pub memory_bytes_per_instance: u64,
-    /// Table elements of one instance.
-    pub table_elements_max: u64,
-    /// Bytes of the events or the rejection of one command.
-    pub result_bytes_max: u64,
-    /// Events of one command.
-    pub events_per_command_max: u32,
-    /// Bytes of a module's file.
-    pub module_bytes_max: u64,
-    /// Bytes of one aggregate's state.
-    pub snapshot_bytes_max: u64,
-    /// Bytes of log text taken from one call.
-    pub log_bytes_per_call_max: u64,
-    /// Log lines of one instance per second.
-    pub log_lines_per_second_max: u32,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            decide_ms: 50,
-            fold_ms: 1000,
-            init_ms: 1000,
-            memory_bytes_per_instance: 256 << 20,
-            table_elements_max: 10_000,
-            result_bytes_max: 1 << 20,
-            events_per_command_max: 1000,
-            module_bytes_max: 8 << 20,
-            snapshot_bytes_max: 8 << 20,
-            log_bytes_per_call_max: 16 << 10,
-            log_lines_per_second_max: 100,
-        }
-    }
-}
-
 /// Resident states and checkpoints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct State {
-    /// Aggregates that one lane keeps in memory.
-    pub resident_aggregates_max: usize,
-    /// Bytes of one decider's memory above which states are let go.
-    pub decider_bytes_max: usize,
+    /// Decoded states that one lane keeps of one type.
+    pub resident_states_max: usize,
+    /// Memory of one lane's instance of one type above which states are let go.
+    pub resident_bytes_max: usize,
     /// Changed aggregates of one lane after which a checkpoint is written.
     pub checkpoint_aggregates: usize,
-    /// Time after which a checkpoint is written in any case, if something changed.
-    pub checkpoint_ms: u64,
+    /// Longest time between two checkpoints while commands come in.
+    pub checkpoint_interval_ms: u64,
+    /// Bytes of log after which a checkpoint is written.
+    pub checkpoint_log_bytes: u64,
 }
 
 impl Default for State {
     fn default() -> Self {
         Self {
-            resident_aggregates_max: 1_000_000,
-            decider_bytes_max: 192 << 20,
-            checkpoint_aggregates: 10_000,
-            checkpoint_ms: 10_000,
+            resident_states_max: 500_000,
+            resident_bytes_max: 192 * 1024 * 1024,
+            checkpoint_aggregates: 50_000,
+            checkpoint_interval_ms: 30_000,
+            checkpoint_log_bytes: 64 * 1024 * 1024,
         }
     }
 }
@@ -276,13 +234,15 @@ impl Default for State {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct History {
-    /// Reads of the past at once; above it, they are refused with 429.
-    pub readers: usize,
+    /// Threads that read the past.
+    pub readers: u32,
+    /// Reads that wait for one of them; above it, reads are refused with 429.
+    pub queue_max: usize,
 }
 
 impl Default for History {
     fn default() -> Self {
-        Self { readers: 16 }
+        Self { readers: 2, queue_max: 256 }
     }
 }
 

@@ -85,6 +85,12 @@ impl Listeners {
     }
 }
 
+/// Waits until the daemon stops. Cancel-safe: it takes nothing.
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    // A sender that is gone is a daemon that is gone.
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
 async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, String> {
     TcpListener::bind(address).await.map_err(|e| {
         format!("cannot listen on {address}: {e}; choose another address with {flag} (port 0 = any free one)")
@@ -135,12 +141,6 @@ async fn same_origin(request: Request, next: Next) -> Result<Response, Problem> 
         }
     }
     Ok(next.run(request).await)
-}
-
-/// Returns when the daemon stops. Cancel-safe: it holds nothing.
-async fn stopped(stopping: &mut watch::Receiver<bool>) {
-    // An error means that the sender is gone, and with it whoever could stop us later.
-    let _ = stopping.wait_for(|stop| *stop).await;
 }
 
 /// The answer of a future, if it comes in time.

@@ -70,6 +70,7 @@ impl Host {
             history: log.reader(),
             store,
             readers_max: 4,
+            readers_waiting_max: 64,
         });
         let listeners = Listeners::bind(&config).await.unwrap();
         let (address, admin) = (listeners.address, listeners.admin_address);
@@ -137,6 +138,7 @@ fn settings() -> Settings {
         decider_bytes_max: usize::MAX,
         checkpoint_aggregates: 10_000,
         checkpoint_ms: 10_000,
+        checkpoint_log_bytes: 64 << 20,
     }
 }
 

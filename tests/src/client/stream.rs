@@ -1,0 +1,228 @@
+//! `POST /v1/commands`: many commands over one connection, with a bounded number of them unanswered at a time.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::{Method, Request};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::sync::mpsc;
+
+use super::{Broken, Chunks, begin, broken};
+use crate::clock;
+use crate::command::Command;
+use crate::witness::{Heard, Sent, Witness};
+
+/// Bytes of lines sent at once, about.
+const CHUNK_BYTES: usize = 32 * 1024;
+/// How long the host may say nothing while it owes answers.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// An answer line longer than this is not believed.
+const LINE_BYTES_MAX: usize = 16 << 20;
+
+/// Commands to send: first those that were sent before and have no answer, in their order, then the rest.
+pub struct Feed {
+    again: VecDeque<Command>,
+    rest: Box<dyn Iterator<Item = Command> + Send>,
+}
+
+impl Feed {
+    /// A feed of commands.
+    pub fn new(commands: impl Iterator<Item = Command> + Send + 'static) -> Self {
+        Self { again: VecDeque::new(), rest: Box::new(commands) }
+    }
+
+    /// Commands that wait to be sent again.
+    pub fn again(&self) -> usize {
+        self.again.len()
+    }
+
+    fn next(&mut self) -> Option<Command> {
+        self.again.pop_front().or_else(|| self.rest.next())
+    }
+}
+
+impl std::fmt::Debug for Feed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Feed").field("again", &self.again.len()).finish_non_exhaustive()
+    }
+}
+
+/// How commands are streamed.
+#[derive(Debug, Clone, Copy)]
+pub struct Streaming {
+    /// Where the daemon is.
+    pub address: SocketAddr,
+    /// The connection's number in the client's record.
+    pub stream: u64,
+    /// Commands unanswered at a time, at most.
+    pub in_flight: usize,
+}
+
+#[derive(Debug, Deserialize)]
+struct AnswerLine<'a> {
+    line: u64,
+    #[serde(borrow)]
+    outcome: Option<&'a RawValue>,
+    error: Option<Problem>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Problem {
+    #[serde(default)]
+    status: u16,
+    #[serde(default)]
+    title: String,
+    #[serde(default)]
+    detail: String,
+}
+
+impl Streaming {
+    /// Sends what the feed has until everything has an outcome, or the connection breaks. Either way the witness knows
+    /// what became of each attempt, and what has no answer is in the feed again. `heard` is called for each outcome.
+    ///
+    /// # Errors
+    /// [`Broken`] if the connection did; call again, with another stream number, when the daemon is back.
+    pub async fn run(
+        self,
+        feed: &mut Feed,
+        witness: &mut Witness,
+        heard: &mut (dyn FnMut(&Command) + Send),
+    ) -> Result<(), Broken> {
+        let (lines, body) = mpsc::channel(4);
+        let head = Request::builder()
+            .method(Method::POST)
+            .uri("/v1/commands")
+            .header("host", self.address.to_string())
+            .header("content-type", "application/x-ndjson");
+        let response = begin(self.address, head, Chunks::of(body)).await?;
+        if response.status() != 200 {
+            let status = response.status();
+            let text = response.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+            return Err(Broken(format!("the stream was refused with {status}: {}", String::from_utf8_lossy(&text))));
+        }
+        let mut exchange = Exchange { streaming: self, feed, witness, heard, waiting: HashMap::new(), sent: 0 };
+        let ended = exchange.pump(lines, response.into_body()).await;
+        exchange.give_up(&ended);
+        ended
+    }
+}
+
+struct Exchange<'a> {
+    streaming: Streaming,
+    feed: &'a mut Feed,
+    witness: &'a mut Witness,
+    heard: &'a mut (dyn FnMut(&Command) + Send),
+    waiting: HashMap<u64, (Command, u64)>,
+    /// Lines sent; the first is line 1.
+    sent: u64,
+}
+
+impl Exchange<'_> {
+    async fn pump(&mut self, lines: mpsc::Sender<Bytes>, mut answers: Incoming) -> Result<(), Broken> {
+        let mut lines = Some(lines);
+        let mut text = BytesMut::new();
+        let mut chunk = self.chunk();
+        loop {
+            if chunk.is_none() && self.waiting.is_empty() {
+                // Nothing is left to send or to wait for: the body ends, and with it the answers.
+                lines = None;
+            }
+            tokio::select! {
+                // Cancel-safe: a frame is taken when the future returns it.
+                frame = answers.frame() => {
+                    let Some(frame) = frame else { break };
+                    let frame = frame.map_err(|e| broken("reading answers", e))?;
+                    text.extend_from_slice(&frame.into_data().unwrap_or_default());
+                    self.take_lines(&mut text)?;
+                }
+                // Cancel-safe: a permit that was not returned was not taken.
+                permit = permit(lines.as_ref()), if chunk.is_some() => {
+                    let permit = permit.ok_or_else(|| Broken("the host stopped reading".to_owned()))?;
+                    permit.send(chunk.take().unwrap_or_default());
+                }
+                () = tokio::time::sleep(PATIENCE) => {
+                    return Err(Broken(format!("nothing was answered within {} s", PATIENCE.as_secs())));
+                }
+            }
+            if chunk.is_none() {
+                chunk = self.chunk();
+            }
+        }
+        match self.waiting.len() {
+            0 => Ok(()),
+            n => Err(Broken(format!("the answers ended {n} lines early"))),
+        }
+    }
+
+    /// The next lines, if the window has room and there are any.
+    fn chunk(&mut self) -> Option<Bytes> {
+        let mut out = Vec::new();
+        while self.waiting.len() < self.streaming.in_flight && out.len() < CHUNK_BYTES {
+            let Some(command) = self.feed.next() else { break };
+            command.write_line(&mut out);
+            self.sent += 1;
+            self.waiting.insert(self.sent, (command, clock::now_ns()));
+        }
+        (!out.is_empty()).then(|| out.into())
+    }
+
+    fn take_lines(&mut self, text: &mut BytesMut) -> Result<(), Broken> {
+        while let Some(end) = text.iter().position(|&byte| byte == b'\n') {
+            let line = text.split_to(end);
+            text.advance(1);
+            if !line.is_empty() {
+                self.answer(&line)?;
+            }
+        }
+        if text.len() > LINE_BYTES_MAX {
+            return Err(Broken("an answer line without end".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, line: &[u8]) -> Result<(), Broken> {
+        let unreadable = |cause: String| Broken(format!("{cause}: {}", String::from_utf8_lossy(line)));
+        let answer: AnswerLine<'_> = serde_json::from_slice(line).map_err(|e| unreadable(e.to_string()))?;
+        let Some((command, invoke)) = self.waiting.remove(&answer.line) else {
+            return Err(unreadable("an answer to no line of this stream".to_owned()));
+        };
+        let sent = Sent { at_ns: invoke, line: Some((self.streaming.stream, answer.line)) };
+        match (answer.outcome, answer.error) {
+            (Some(outcome), _) => {
+                self.witness.note(&command, sent, &Heard::Outcome(outcome));
+                (self.heard)(&command);
+            }
+            (None, Some(problem)) => {
+                let text = format!("{} {} {}", problem.status, problem.title, problem.detail);
+                self.witness.note(&command, sent, &Heard::problem(problem.status, &text));
+                self.feed.again.push_back(command);
+            }
+            (None, None) => return Err(unreadable("neither outcome nor error".to_owned())),
+        }
+        Ok(())
+    }
+
+    /// What has no answer is sent again, before anything else and in the same order.
+    fn give_up(&mut self, ended: &Result<(), Broken>) {
+        let Err(Broken(why)) = ended else { return };
+        let mut unanswered: Vec<_> = self.waiting.drain().collect();
+        unanswered.sort_unstable_by_key(|&(line, _)| std::cmp::Reverse(line));
+        for (line, (command, at_ns)) in unanswered {
+            let sent = Sent { at_ns, line: Some((self.streaming.stream, line)) };
+            self.witness.note(&command, sent, &Heard::Nothing(why));
+            self.feed.again.push_front(command);
+        }
+    }
+}
+
+async fn permit(lines: Option<&mpsc::Sender<Bytes>>) -> Option<mpsc::Permit<'_, Bytes>> {
+    lines?.reserve().await.ok()
+}
+
+#[cfg(test)]
+mod tests;
