@@ -80,7 +80,7 @@ fn group(
 
 /// Writes `groups` groups and returns their blocks.
 fn fill(writer: &mut Writer, versions: &mut Versions, dice: &mut Dice, groups: u64) -> Vec<Vec<Block>> {
-    let mut written = Vec::new();
+    let mut written: Vec<Vec<Block>> = Vec::new();
     for _ in 0..groups {
         let builders = (0..=dice.below(3)).map(|_| versions.block(dice)).collect();
         let (blocks, finished) = group(writer, builders).expect("there is room");
