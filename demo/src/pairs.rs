@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 /// Connections at a time, in pairs.
-const WORKERS: u64 = 8;
+const WORKERS: u64 = 32;
 /// How long one command may be without an outcome.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -32,6 +32,8 @@ pub struct Outcome {
     pub renamed_first: u64,
     /// Of those: closed first, the rename rejected as `Closed`.
     pub closed_first: u64,
+    /// From the first command to the last outcome.
+    pub took: Duration,
     /// What the clients heard.
     pub tally: Tally,
 }
@@ -58,6 +60,7 @@ pub async fn race(
     progress: &watch::Receiver<u64>,
     total: u64,
 ) -> anyhow::Result<Outcome> {
+    let start = clock::now_ns();
     let mut workers = Vec::new();
     for worker in 0..WORKERS {
         let hand = |side: &str| Hand::new(history, &format!("pair-{worker}-{side}"), address.clone());
@@ -85,6 +88,7 @@ pub async fn race(
     for worker in workers {
         sum.add(&worker.await??);
     }
+    sum.took = clock::since(start);
     Ok(sum)
 }
 

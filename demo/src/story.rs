@@ -10,15 +10,15 @@ use ordain_checker::log::Log;
 use ordain_checker::{Options, Report, judge};
 use ordain_tests::client::Client;
 use ordain_tests::client::stream::Feed;
-use ordain_tests::clock;
+use ordain_tests::stage::{Rules, Stage};
 use ordain_tests::witness::{Tally, Witness};
+use ordain_tests::{bulk, clock};
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 
 use crate::Arguments;
 use crate::pairs::{self, Outcome};
-use crate::stage::{Rules, Stage};
-use crate::{bulk, script};
+use crate::script;
 
 /// Accounts whose state is read at the end.
 const READS: u64 = 500;
@@ -65,8 +65,10 @@ pub async fn tell(arguments: &Arguments) -> anyhow::Result<Told> {
     let (progress, heard) = watch::channel(0);
     let start = clock::now_ns();
     let witness = Witness::new(&stage.history, "file")?;
-    let streaming =
-        bulk::stream(Feed::new(script::read(&file)?), witness, stage.address(), arguments.in_flight, progress);
+    // The last third is held back until the swap is over, so that both rules decide however fast the machine is.
+    let (allow, allowed) = watch::channel(arguments.commands * 2 / 3);
+    let feed = Feed::held(script::read(&file)?, allowed);
+    let streaming = bulk::stream(feed, witness, stage.address(), arguments.in_flight, progress);
     let history = stage.history.clone();
     let address = stage.address();
     let racing = pairs::race(arguments.pairs(), &history, &address, &heard, arguments.commands);
@@ -74,7 +76,7 @@ pub async fn tell(arguments: &Arguments) -> anyhow::Result<Told> {
         let witness = streaming.await?;
         anyhow::Ok((witness, clock::since(start)))
     };
-    let doing = deeds(&mut stage, &rules[1], heard.clone(), arguments.commands);
+    let doing = deeds(&mut stage, &rules[1], heard.clone(), arguments.commands, &allow);
     let ((witness, streamed), pairs, deeds) = tokio::try_join!(streaming, racing, doing)?;
 
     read_states(&stage, arguments.commands).await?;
@@ -101,18 +103,25 @@ struct Deeds {
     heard: [u64; 2],
 }
 
-/// The swap when a third of the file is answered, the kill when two thirds are.
-async fn deeds(stage: &mut Stage, rules: &Rules, mut heard: watch::Receiver<u64>, total: u64) -> anyhow::Result<Deeds> {
+/// The swap when a third of the file is answered, the kill when three quarters are.
+async fn deeds(
+    stage: &mut Stage,
+    rules: &Rules,
+    mut heard: watch::Receiver<u64>,
+    total: u64,
+    allow: &watch::Sender<u64>,
+) -> anyhow::Result<Deeds> {
     let early = "the file's client ended early";
     let before_swap = *heard.wait_for(|&heard| heard >= total / 3).await.context(early)?;
     let swapped = stage.swap(rules).await?;
+    allow.send_replace(u64::MAX);
     println!(
         "after {before_swap} outcomes: swapped to {} ({}) in {} ms",
         rules.name,
         short(&rules.digest),
         swapped.as_millis()
     );
-    let before_kill = *heard.wait_for(|&heard| heard >= total * 2 / 3).await.context(early)?;
+    let before_kill = *heard.wait_for(|&heard| heard >= total * 3 / 4).await.context(early)?;
     stage.kill()?;
     let came_back = stage.start().await?;
     println!("after {before_kill} outcomes: killed with -9, back in {} ms", came_back.as_millis());

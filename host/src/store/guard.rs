@@ -4,7 +4,7 @@
 //! itself; `suspect` holds why the store must not be opened again. A library that brings the whole process down cannot
 //! do so for ever: after [`STARTS_MAX`] starts that proved nothing the store is wiped.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -79,6 +79,8 @@ impl Guard {
         } else {
             gone(fs::remove_file(&tree))?;
         }
+        // A power loss must not bring the tree back without the reason to remove it.
+        gone(File::open(&self.dir).and_then(|dir| dir.sync_all()))?;
         gone(fs::remove_file(self.dir.join("suspect")))
     }
 
@@ -97,7 +99,12 @@ impl Guard {
             return;
         }
         tracing::error!(reason, "the state store cannot be trusted; the next start rebuilds it from the log");
-        if let Err(e) = fs::write(self.dir.join("suspect"), reason) {
+        let synced = File::create(self.dir.join("suspect")).and_then(|mut file| {
+            file.write_all(reason.as_bytes())?;
+            file.sync_all()?;
+            File::open(&self.dir)?.sync_all()
+        });
+        if let Err(e) = synced {
             tracing::error!(error = %e, "the state store could not be marked for a rebuild: delete its folder before the next start");
         }
     }

@@ -21,6 +21,9 @@ const WRITE_BYTES: usize = 8 << 20;
 /// Longest time that something waits to be written: small generations cost more merging than they are worth.
 const WRITE_AFTER: Duration = Duration::from_secs(2);
 
+/// A key and a value of the tree.
+pub type Entry = (Vec<u8>, Vec<u8>);
+
 /// Puts that become durable together.
 #[derive(Debug, Default)]
 pub struct Generation {
@@ -37,7 +40,7 @@ impl Generation {
     }
 
     /// The entries of the tree, in order of their keys. `seen` is the last block that the store saw before.
-    pub fn entries(&self, seen: Option<Lsn>) -> (Vec<(Vec<u8>, Vec<u8>)>, Option<Lsn>) {
+    pub fn entries(&self, seen: Option<Lsn>) -> (Vec<Entry>, Option<Lsn>) {
         let seen = self.states.values().map(|stored| stored.last).max().max(seen);
         let mut entries = Vec::with_capacity(self.states.len() + self.marks.len() + 1);
         for mark in self.marks.values() {

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use hyper::{Method, Request};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::{Broken, Chunks, begin, broken};
 use crate::clock;
@@ -28,12 +28,20 @@ const LINE_BYTES_MAX: usize = 16 << 20;
 pub struct Feed {
     again: VecDeque<Command>,
     rest: Box<dyn Iterator<Item = Command> + Send>,
+    /// How many of the rest were taken, and how many may be.
+    taken: u64,
+    allowed: watch::Receiver<u64>,
 }
 
 impl Feed {
     /// A feed of commands.
     pub fn new(commands: impl Iterator<Item = Command> + Send + 'static) -> Self {
-        Self { again: VecDeque::new(), rest: Box::new(commands) }
+        Self::held(commands, watch::Sender::new(u64::MAX).subscribe())
+    }
+
+    /// A feed that gives only as many commands as are allowed, until more are.
+    pub fn held(commands: impl Iterator<Item = Command> + Send + 'static, allowed: watch::Receiver<u64>) -> Self {
+        Self { again: VecDeque::new(), rest: Box::new(commands), taken: 0, allowed }
     }
 
     /// Commands that wait to be sent again.
@@ -42,7 +50,15 @@ impl Feed {
     }
 
     fn next(&mut self) -> Option<Command> {
-        self.again.pop_front().or_else(|| self.rest.next())
+        if self.again.is_empty() && !self.is_held() {
+            self.taken += 1;
+            return self.rest.next();
+        }
+        self.again.pop_front()
+    }
+
+    fn is_held(&self) -> bool {
+        self.taken >= *self.allowed.borrow()
     }
 }
 
@@ -128,7 +144,8 @@ impl Exchange<'_> {
         let mut text = BytesMut::new();
         let mut chunk = self.chunk();
         loop {
-            if chunk.is_none() && self.waiting.is_empty() {
+            let held = chunk.is_none() && self.feed.is_held();
+            if chunk.is_none() && self.waiting.is_empty() && !held {
                 // Nothing is left to send or to wait for: the body ends, and with it the answers.
                 lines = None;
             }
@@ -145,7 +162,9 @@ impl Exchange<'_> {
                     let permit = permit.ok_or_else(|| Broken("the host stopped reading".to_owned()))?;
                     permit.send(chunk.take().unwrap_or_default());
                 }
-                () = tokio::time::sleep(PATIENCE) => {
+                // Cancel-safe: the value is read anew when the next chunk is made. Whoever holds the feed outlives it.
+                _ = self.feed.allowed.changed(), if held => {}
+                () = tokio::time::sleep(PATIENCE), if !self.waiting.is_empty() => {
                     return Err(Broken(format!("nothing was answered within {} s", PATIENCE.as_secs())));
                 }
             }

@@ -9,14 +9,19 @@ pub const DIR: &str = "ORDAIN_TEST_STORE_DIR";
 /// Aggregates the child writes to.
 pub const AGGREGATES: u64 = 4_000;
 
-/// The aggregates that a round touches.
-pub fn touched(round: u64) -> impl Iterator<Item = u64> {
-    (0..AGGREGATES).filter(move |n| (n.wrapping_mul(0x9e37_79b9).rotate_left(9) ^ round.wrapping_mul(31)) % 7 == 0)
+/// Whether a round writes an aggregate.
+fn touches(round: u64, number: u64) -> bool {
+    (number.wrapping_mul(0x9e37_79b9).rotate_left(9) ^ round.wrapping_mul(31)).is_multiple_of(7)
 }
 
-/// The last round before `end` that touches an aggregate; rounds begin at 1.
+/// The aggregates that a round writes.
+pub fn touched(round: u64) -> impl Iterator<Item = u64> {
+    (0..AGGREGATES).filter(move |number| touches(round, *number))
+}
+
+/// The last round before `end` that writes an aggregate; rounds begin at 1.
 pub fn last_touched(number: u64, end: u64) -> Option<u64> {
-    (1..end).rev().find(|round| (number.wrapping_mul(0x9e37_79b9).rotate_left(9) ^ round.wrapping_mul(31)) % 7 == 0)
+    (1..end).rev().find(|round| touches(*round, number))
 }
 
 /// The mark after the rounds before `end`: their states are in blocks below it.
@@ -31,7 +36,7 @@ fn writes_until_killed() {
     let first = (store.marks()[1].position.0 / 100).max(1);
     for round in first.. {
         put(&store, touched(round), round, vec![mark_at(round + 1)]);
-        if round % 4 == 0 {
+        if round.is_multiple_of(4) {
             store.flush().unwrap();
             println!("durable {}", store.marks()[1].position.0 / 100);
             std::io::stdout().flush().unwrap();

@@ -1,13 +1,14 @@
-//! The client that streams the file, and after a kill goes on with what has no answer.
+//! A client that streams commands, and after a kill goes on with what has no answer.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::bail;
-use ordain_tests::client::stream::{Feed, Streaming};
-use ordain_tests::clock;
-use ordain_tests::witness::Witness;
 use tokio::sync::watch;
+
+use crate::client::stream::{Feed, Streaming};
+use crate::clock;
+use crate::witness::Witness;
 
 /// How long it goes on trying while nothing is answered.
 const PATIENCE: Duration = Duration::from_secs(120);

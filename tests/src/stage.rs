@@ -1,4 +1,4 @@
-//! The daemon of the story, and what is done to it: every deed is in the nemesis' record before it is done.
+//! A daemon with the bank's rules, and what is done to it: every deed is in the nemesis' record before it is done.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -7,18 +7,19 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use ordain_checker::history::{Nemesis, NemesisEvent, Recorder};
-use ordain_tests::client::Client;
-use ordain_tests::clock;
-use ordain_tests::daemon::{Daemon, Launch, eventually};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
-/// Written into a folder that this program may empty.
-const MARKER: &str = "this-folder-is-emptied-by-the-demo";
+use crate::client::Client;
+use crate::clock;
+use crate::daemon::{Daemon, Launch, eventually};
+
+/// Written into a folder that may be emptied by the next run.
+const MARKER: &str = "this-folder-is-emptied-by-the-next-run";
 /// How long a module may take to decide everywhere.
 const SWAP_PATIENCE: Duration = Duration::from_secs(60);
 
-/// A module of the story.
+/// A module, with the name of its rules.
 #[derive(Debug, Clone)]
 pub struct Rules {
     /// Name in the reference model.
@@ -41,6 +42,7 @@ impl Rules {
 }
 
 /// The daemon, its folder, and who watches it.
+#[derive(Debug)]
 pub struct Stage {
     launch: Launch,
     daemon: Option<Daemon>,
@@ -191,11 +193,11 @@ impl Stage {
     }
 }
 
-/// Empties a folder that this program made, or makes it.
+/// Empties a folder that an earlier run made, or makes it.
 fn empty(folder: &Path) -> anyhow::Result<()> {
     if let Ok(mut inside) = fs::read_dir(folder) {
         if inside.next().is_some() && !folder.join(MARKER).exists() {
-            bail!("{} is not empty and was not made by the demo: name another folder", folder.display());
+            bail!("{} is not empty and was not made for this: name another folder", folder.display());
         }
         fs::remove_dir_all(folder).with_context(|| format!("cannot empty {}", folder.display()))?;
     }
