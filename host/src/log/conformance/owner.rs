@@ -61,6 +61,7 @@ impl Owner {
         })?;
         assert!(replayed.windows(2).all(|pair| pair[0].lsn() < pair[1].lsn()), "replay is in order");
         assert!(replayed.iter().all(|block| block.lsn() >= from), "nothing before the start is replayed");
+        assert!(replayed.iter().all(|block| block.term() < term.0), "nothing of a later owner is replayed");
         self.next = records(&replayed).last().map_or(0, |(_, sequence)| sequence + 1);
         (self.term, self.replayed) = (term, replayed);
         Ok(term)
