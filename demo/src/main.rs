@@ -41,15 +41,22 @@ struct Arguments {
     /// Commands in the file.
     #[arg(long, default_value_t = 100_000)]
     commands: u64,
-    /// Accounts whose `Rename` follows the answer to their `Close`, and as many whose two commands are in flight together.
-    #[arg(long, default_value_t = 2_000)]
-    pairs: u64,
+    /// Accounts whose `Rename` follows the answer to their `Close`, and as many whose two commands are in flight together;
+    /// one for every fifty commands if it is not given.
+    #[arg(long)]
+    pairs: Option<u64>,
     /// Commands of the file unanswered at a time.
     #[arg(long, default_value_t = 1_024)]
     in_flight: usize,
     /// Where the randomness of the commands begins.
     #[arg(long, default_value_t = 7)]
     seed: u64,
+}
+
+impl Arguments {
+    fn pairs(&self) -> u64 {
+        self.pairs.unwrap_or(self.commands / 50).max(1)
+    }
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]

@@ -45,7 +45,11 @@ pub struct Stage {
     launch: Launch,
     daemon: Option<Daemon>,
     nemesis: Recorder,
-    lanes: usize,
+    rules: Rules,
+    /// Times it was killed.
+    pub kills: u64,
+    /// Times its rules were swapped.
+    pub swaps: u64,
     address: watch::Sender<SocketAddr>,
     /// Where clients write down what they see.
     pub history: PathBuf,
@@ -63,7 +67,9 @@ impl Stage {
             launch: Launch::below(binary, folder),
             daemon: None,
             nemesis: Recorder::nemesis(&history)?,
-            lanes: 0,
+            rules: rules.clone(),
+            kills: 0,
+            swaps: 0,
             address: watch::Sender::new(SocketAddr::from(([127, 0, 0, 1], 0))),
             history,
         };
@@ -71,7 +77,7 @@ impl Stage {
         stage.begin(rules)?;
         stage.arrive(rules)?;
         stage.start().await?;
-        stage.lanes = stage.active(rules, 1).await?;
+        stage.active(rules, 1).await?;
         stage.over(rules)?;
         Ok(stage)
     }
@@ -100,12 +106,15 @@ impl Stage {
     /// # Errors
     /// If they do not become active in time.
     pub async fn swap(&mut self, rules: &Rules) -> anyhow::Result<Duration> {
+        let lanes = self.active(&self.rules, 1).await?;
         self.begin(rules)?;
         let start = clock::now_ns();
         self.arrive(rules)?;
-        self.active(rules, self.lanes).await?;
+        self.active(rules, lanes).await?;
         let took = clock::since(start);
         self.over(rules)?;
+        self.rules = rules.clone();
+        self.swaps += 1;
         Ok(took)
     }
 
@@ -115,7 +124,9 @@ impl Stage {
     /// If it had ended by itself.
     pub fn kill(&mut self) -> anyhow::Result<()> {
         self.record(Nemesis::Kill)?;
-        self.daemon.take().context("there is no daemon to kill")?.kill()
+        self.daemon.take().context("there is no daemon to kill")?.kill()?;
+        self.kills += 1;
+        Ok(())
     }
 
     /// Stops the daemon in peace.

@@ -39,6 +39,8 @@ pub struct Told {
     pub came_back: Duration,
     /// Outcomes heard before the swap and before the kill.
     pub heard: [u64; 2],
+    /// Times the daemon was killed, and times its rules were swapped.
+    pub done: [u64; 2],
     /// The checker's.
     pub report: Report,
 }
@@ -67,7 +69,7 @@ pub async fn tell(arguments: &Arguments) -> anyhow::Result<Told> {
         bulk::stream(Feed::new(script::read(&file)?), witness, stage.address(), arguments.in_flight, progress);
     let history = stage.history.clone();
     let address = stage.address();
-    let racing = pairs::race(arguments.pairs, &history, &address, &heard, arguments.commands);
+    let racing = pairs::race(arguments.pairs(), &history, &address, &heard, arguments.commands);
     let streaming = async {
         let witness = streaming.await?;
         anyhow::Ok((witness, clock::since(start)))
@@ -80,7 +82,17 @@ pub async fn tell(arguments: &Arguments) -> anyhow::Result<Told> {
     println!("all answered; the checker reads the log and what the clients saw");
     let report = judged(stage.data(), &stage.history)?;
     let Deeds { swapped, came_back, heard } = deeds;
-    Ok(Told { rules, file: witness.tally, streamed, pairs, swapped, came_back, heard, report })
+    Ok(Told {
+        rules,
+        file: witness.tally,
+        streamed,
+        pairs,
+        swapped,
+        came_back,
+        heard,
+        done: [stage.kills, stage.swaps],
+        report,
+    })
 }
 
 struct Deeds {

@@ -26,7 +26,7 @@ pub fn give(arguments: &Arguments, told: &Told) -> anyhow::Result<bool> {
 fn figures(arguments: &Arguments, told: &Told) -> Figures {
     let mut figures = Figures::new(&arguments.data);
     let report = &told.report;
-    let expected = arguments.commands + 6 * arguments.pairs;
+    let expected = arguments.commands + 6 * arguments.pairs();
     let zero = |figures: &mut Figures, name: &str, count: u64, unit: &str| {
         figures.promise(name, count, unit, "0", count == 0);
     };
@@ -52,8 +52,9 @@ fn figures(arguments: &Arguments, told: &Told) -> Figures {
         &kept.together.to_string(),
         either == kept.together,
     );
-    figures.promise("kills", 1, "kills", "1", true);
-    figures.promise("swaps", 1, "swaps", "1", true);
+    let [kills, swaps] = told.done;
+    figures.promise("kills", kills, "kills", "1", kills == 1);
+    figures.promise("swaps", swaps, "swaps", "1", swaps == 1);
     for rules in &told.rules {
         let decided = decisions(report, &rules.digest);
         figures.promise(&format!("decided_by_{}", rules.name), decided, "commands", "> 0", decided > 0);
@@ -90,7 +91,11 @@ fn people(out: &mut String, arguments: &Arguments, told: &Told, figures: &Figure
     row(
         out,
         "by single requests",
-        &format!("{} commands on {} accounts of their own", grouped(6 * arguments.pairs), grouped(2 * arguments.pairs)),
+        &format!(
+            "{} commands on {} accounts of their own",
+            grouped(6 * arguments.pairs()),
+            grouped(2 * arguments.pairs())
+        ),
     )?;
     row(
         out,

@@ -24,3 +24,9 @@ impl Stopwatch {
         self.0.elapsed()
     }
 }
+
+/// CPU time that the calling thread has used so far. What other threads do to the machine does not show in it.
+pub fn thread_cpu() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(now).unwrap_or_default() // it counts up from zero
+}

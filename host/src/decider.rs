@@ -1,9 +1,31 @@
 //! What decides and evolves: one trait, so that the state machine knows no Wasm. Only this folder names Wasmtime.
 
+mod budget;
+mod cache;
+pub mod describe;
+pub mod gate;
+mod guest;
+pub mod instance;
+pub mod limits;
+mod logs;
+pub mod module;
 pub mod modules;
 pub mod native;
+pub mod refused;
+pub mod sandbox;
+pub mod schemas;
+mod shape;
+#[cfg(test)]
+pub mod testing;
+mod text;
 
 use ordain_sdk::contract::Context;
+
+pub use instance::Instance;
+pub use limits::Limits;
+pub use module::Module;
+pub use refused::{Refused, Rule};
+pub use sandbox::{NoSandbox, Sandbox};
 
 use crate::message::FailureReason;
 

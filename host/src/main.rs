@@ -1,2 +1,9 @@
 //! The ordain daemon and its command line.
-fn main() {}
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    ordain::cli::run(ordain::cli::Cli::parse())
+}

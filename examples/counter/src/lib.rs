@@ -65,7 +65,7 @@ mod tests {
         given::<Counter>([Event::Added { amount: 2 }])
             .when(Command::Add { amount: 3 })
             .then([Event::Added { amount: 3 }])
-            .then_state(|counter| assert_eq!(counter.value, 5));
+            .then_state(|state| assert_eq!(state.value, 5));
     }
 
     #[test]

@@ -329,7 +329,7 @@ impl Lane {
             }
             self.go_on_with_checkpoint()?;
             if self.upkeep.round.is_some() && !self.upkeep.outbox.is_empty() {
-                self.store.flush();
+                self.store.flush().map_err(|error| LogError::Fatal(error.to_string()))?;
             }
         }
         Ok(())

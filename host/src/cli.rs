@@ -1,0 +1,91 @@
+//! The command line: one file per command. docs/cli.md describes it for its users.
+
+mod ask;
+mod completions;
+mod run;
+pub mod send;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Business rules as WebAssembly modules, and the event-sourcing loop around them.
+#[derive(Debug, Parser)]
+#[command(name = "ordain", version, propagate_version = true)]
+pub struct Cli {
+    /// How results are shown.
+    #[arg(long, global = true, value_enum, default_value = "human", env = "ORDAIN_OUTPUT")]
+    output: Output,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// How results are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    Human,
+    /// One JSON value per result.
+    Json,
+}
+
+/// The host that is asked.
+#[derive(Debug, Clone, Args)]
+struct Host {
+    /// Where the host is.
+    #[arg(long, env = "ORDAIN_URL", default_value = "http://127.0.0.1:7400")]
+    url: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon.
+    Run(run::RunArgs),
+    /// Send one command, or a file of commands.
+    Send(send::SendArgs),
+    /// Print shell completions.
+    Completions(completions::CompletionsArgs),
+}
+
+/// How a command of the command line ended; the number is the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Exit {
+    /// Done; for a command: accepted.
+    Done = 0,
+    /// Wrong usage, or something could not be read, written or reached.
+    Usage = 1,
+    /// The rules said no.
+    Rejected = 2,
+    /// The expected version was not the aggregate's.
+    Conflict = 3,
+    /// No decision came about.
+    Failed = 4,
+    /// It is not known whether the command was decided, or there is no such thing.
+    Unknown = 5,
+}
+
+/// What every command returns: how it ended, or a sentence that says what to do.
+type Ended = anyhow::Result<Exit>;
+
+/// Runs one command and gives its exit code.
+pub fn run(cli: Cli) -> ExitCode {
+    let output = cli.output;
+    let ended = match cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Send(args) => block_on(send::run(args, output)),
+        Command::Completions(args) => completions::run(args),
+    };
+    match ended {
+        Ok(exit) => ExitCode::from(exit as u8),
+        Err(error) => {
+            eprintln!("ordain: {error:#}");
+            ExitCode::from(Exit::Usage as u8)
+        }
+    }
+}
+
+/// Runs a command that talks to a host. Two threads: one for the connection, one for the rest.
+fn block_on(command: impl Future<Output = Ended>) -> Ended {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(command)
+}

@@ -1,0 +1,145 @@
+//! Puts the layers of the settings together and checks the result once.
+
+use std::path::Path;
+
+use figment::providers::{Format as _, Serialized, Toml};
+use figment::value::{Dict, Map, Value};
+use figment::{Figment, Metadata, Profile, Provider};
+use serde::Serialize;
+
+use super::Config;
+
+/// Settings that cannot be used. The message names the key, where it was set, and what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadConfig(pub String);
+
+/// Variables with our prefix that are no settings of the daemon: the command line reads them itself.
+const NOT_SETTINGS: [&str; 3] = ["ORDAIN_URL", "ORDAIN_OUTPUT", "ORDAIN_SDK"];
+const PREFIX: &str = "ORDAIN_";
+
+/// Defaults, then the file if there is one, then the variables that begin with `ORDAIN_`, then the flags.
+/// `flags` serializes to a part of the tree: only what was given on the command line.
+///
+/// # Errors
+/// [`BadConfig`] for a file that cannot be read, an unknown key, a value of a wrong kind, or one that makes no sense.
+pub fn load(
+    file: Option<&Path>,
+    variables: impl IntoIterator<Item = (String, String)>,
+    flags: &impl Serialize,
+) -> Result<Config, BadConfig> {
+    let mut layers = Figment::from(Serialized::defaults(Config::default()));
+    if let Some(path) = file {
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| BadConfig(format!("the config file {} cannot be read: {e}", path.display())))?;
+        toml::from_str::<toml::Table>(&text)
+            .map_err(|e| BadConfig(format!("the config file {} is not TOML: {e}", path.display())))?;
+        layers = layers.merge(Named { name: format!("the file {}", path.display()), inner: Toml::string(&text) });
+    }
+    for (name, value) in variables {
+        if name.starts_with(PREFIX) && !NOT_SETTINGS.contains(&name.as_str()) {
+            layers = layers.merge(Variable { name, value });
+        }
+    }
+    layers = layers.merge(Named { name: "the command line".into(), inner: Serialized::defaults(flags) });
+    let config: Config = layers.extract().map_err(|e| BadConfig(explain(e)))?;
+    validate(&config)?;
+    Ok(config)
+}
+
+/// One sentence per mistake: which key, where it was set, what is wrong.
+fn explain(errors: figment::Error) -> String {
+    let one = |e: figment::Error| {
+        let key = e.path.join(".");
+        let place = e.metadata.as_ref().map_or_else(String::new, |m| format!(" (set by {})", m.name));
+        let what = match &e.kind {
+            figment::error::Kind::UnknownField(field, known) => {
+                let known = known.join(", ");
+                return format!("there is no setting `{field}` in [{key}]{place}: known there are {known}");
+            }
+            kind => kind.to_string(),
+        };
+        format!("the setting `{key}`{place} cannot be used: {what}")
+    };
+    errors.into_iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+/// A provider under a name that people recognise.
+struct Named<P> {
+    name: String,
+    inner: P,
+}
+
+impl<P: Provider> Provider for Named<P> {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.name.clone())
+    }
+
+    fn data(&self) -> figment::error::Result<Map<Profile, Dict>> {
+        self.inner.data()
+    }
+}
+
+/// One variable; `__` separates the levels of its key.
+struct Variable {
+    name: String,
+    value: String,
+}
+
+impl Provider for Variable {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(format!("the variable {}", self.name))
+    }
+
+    fn data(&self) -> figment::error::Result<Map<Profile, Dict>> {
+        let key = self.name[PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
+        let value: Value = self.value.parse().unwrap_or_else(|never: std::convert::Infallible| match never {});
+        let nested = figment::util::nest(&key, value);
+        let dict = nested.into_dict().unwrap_or_default();
+        Ok(Profile::Default.collect(dict))
+    }
+}
+
+/// What no type can say: ranges, and settings that contradict each other.
+fn validate(config: &Config) -> Result<(), BadConfig> {
+    let http = &config.http;
+    let ranges: [(&str, u64, u64, u64); 24] = [
+        ("partitions", config.partitions.into(), 1, 32_768),
+        ("lanes", config.lanes.into(), 0, config.partitions.into()),
+        ("http.connections_max", http.connections_max.into(), 1, 1_000_000),
+        ("http.connections_per_address_max", http.connections_per_address_max.into(), 1, 1_000_000),
+        ("http.header_timeout_ms", http.header_timeout_ms, 1, 3_600_000),
+        ("http.header_bytes_max", http.header_bytes_max as u64, 8 * 1024, 1024 * 1024),
+        ("http.headers_max", http.headers_max as u64, 8, 1024),
+        ("http.body_bytes_max", http.body_bytes_max as u64, 1, 64 * 1024 * 1024),
+        ("http.body_timeout_ms", http.body_timeout_ms, 1, 3_600_000),
+        ("http.request_timeout_ms", http.request_timeout_ms, 1, 3_600_000),
+        ("http.idle_timeout_ms", http.idle_timeout_ms, 1, 86_400_000),
+        ("http.write_timeout_ms", http.write_timeout_ms, 1, 3_600_000),
+        ("http.state_wait_ms", http.state_wait_ms, 0, http.request_timeout_ms),
+        ("http.stream_window_lines", http.stream_window_lines.into(), 1, 1_000_000),
+        ("http.stream_window_bytes", http.stream_window_bytes as u64, http.body_bytes_max as u64, 1 << 30),
+        ("log.segment_bytes", config.log.segment_bytes, 1024 * 1024, 1 << 40),
+        ("batch.commands_max", config.batch.commands_max as u64, 1, 65_536),
+        ("batch.bytes_max", config.batch.bytes_max as u64, 1024, 512 * 1024 * 1024),
+        ("queue.commands_max", config.queue.commands_max as u64, 1, 1 << 24),
+        ("queue.bytes_max", config.queue.bytes_max as u64, http.body_bytes_max as u64, 1 << 36),
+        ("limits.decide_ms", config.limits.decide_ms, 1, 60_000),
+        ("limits.fold_ms", config.limits.fold_ms, 1, 600_000),
+        ("limits.events_max", config.limits.events_max.into(), 1, 1_000_000),
+        ("history.readers", config.history.readers.into(), 1, 1024),
+    ];
+    for (key, value, min, max) in ranges {
+        if value < min || value > max {
+            return Err(BadConfig(format!("the setting `{key}` is {value}: use {min} to {max}")));
+        }
+    }
+    if !http.insecure && !(http.listen.ip().is_loopback() && http.admin_listen.ip().is_loopback()) {
+        return Err(BadConfig(format!(
+            "the listeners are {} and {}, which others than this machine may reach, and nobody has to prove who they are: \
+             use 127.0.0.1, or accept it with `--insecure` (`http.insecure = true`)",
+            http.listen, http.admin_listen
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,88 @@
+use super::*;
+
+#[derive(Serialize)]
+struct NoFlags {}
+
+fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(k, v)| ((*k).to_string(), (*v).to_string())).collect()
+}
+
+fn with_file(text: &str, pairs: &[(&str, &str)], flags: &impl Serialize) -> Result<Config, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ordain.toml");
+    std::fs::write(&path, text).unwrap();
+    load(Some(&path), variables(pairs), flags).map_err(|e| e.to_string())
+}
+
+#[test]
+fn later_layers_win() {
+    #[derive(Serialize)]
+    struct Flags {
+        http: Part,
+    }
+    #[derive(Serialize)]
+    struct Part {
+        listen: &'static str,
+    }
+    let file = "lanes = 1\n[http]\nlisten = \"127.0.0.1:1\"\nheaders_max = 32\n[batch]\ncommands_max = 7\n";
+    let vars =
+        [("ORDAIN_HTTP__LISTEN", "127.0.0.1:2"), ("ORDAIN_BATCH__COMMANDS_MAX", "9"), ("ORDAIN_URL", "http://x")];
+    let config = with_file(file, &vars, &Flags { http: Part { listen: "127.0.0.1:3" } }).unwrap();
+    assert_eq!(config.http.listen, ([127, 0, 0, 1], 3).into());
+    assert_eq!((config.lanes, config.http.headers_max, config.batch.commands_max), (1, 32, 9));
+    assert_eq!(config.queue, Queue::default());
+}
+
+#[test]
+fn without_layers_the_defaults_hold() {
+    assert_eq!(load(None, variables(&[("HOME", "/")]), &NoFlags {}).unwrap(), Config::default());
+}
+
+#[test]
+fn what_is_printed_can_be_read_back() {
+    let text = Config::default().to_toml();
+    assert_eq!(with_file(&text, &[], &NoFlags {}).unwrap(), Config::default());
+}
+
+#[test]
+fn mistakes_name_the_key_and_where_it_was_set() {
+    let mistakes: [(&str, &[(&str, &str)], &[&str]); 7] = [
+        ("[http]\nlissten = 1", &[], &["lissten", "ordain.toml", "listen"]),
+        ("[http]\nheaders_max = \"many\"", &[], &["http.headers_max", "ordain.toml"]),
+        ("", &[("ORDAIN_HTTP__HEADERS_MAX", "many")], &["http.headers_max", "ORDAIN_HTTP__HEADERS_MAX"]),
+        ("", &[("ORDAIN_LANEZ", "1")], &["lanez", "ORDAIN_LANEZ"]),
+        ("partitions = 0", &[], &["partitions", "1 to"]),
+        ("lanes = 17", &[], &["lanes", "0 to 16"]),
+        ("not toml", &[], &["ordain.toml", "not TOML"]),
+    ];
+    for (file, vars, words) in mistakes {
+        let error = with_file(file, vars, &NoFlags {}).unwrap_err();
+        for word in words {
+            assert!(error.contains(word), "{word:?} is not in: {error}");
+        }
+    }
+}
+
+#[test]
+fn an_open_address_needs_to_be_accepted() {
+    let open = "[http]\nlisten = \"0.0.0.0:7400\"\n";
+    assert!(with_file(open, &[], &NoFlags {}).unwrap_err().contains("--insecure"));
+    assert!(with_file(&format!("{open}insecure = true\n"), &[], &NoFlags {}).is_ok());
+    let admin = "[http]\nadmin_listen = \"0.0.0.0:7401\"\n";
+    assert!(with_file(admin, &[], &NoFlags {}).unwrap_err().contains("--insecure"));
+}
+
+/// The page shows each key once, with its default and a sentence above it.
+#[test]
+fn the_page_shows_every_key_with_its_default() {
+    let page = include_str!("../../../docs/config.md");
+    let block = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    assert_eq!(toml::from_str::<Config>(block).unwrap(), Config::default());
+    let defaults: toml::Table = Config::default().to_toml().parse().unwrap();
+    let shown: toml::Table = block.parse().unwrap();
+    assert_eq!(shown, defaults);
+    let lines: Vec<&str> = block.lines().collect();
+    for (at, line) in lines.iter().enumerate().filter(|(_, line)| line.contains(" = ") && !line.starts_with('#')) {
+        assert!(at > 0 && lines[at - 1].starts_with("# "), "no sentence above `{line}`");
+    }
+}

@@ -1,0 +1,150 @@
+//! The way in over HTTP. docs/http.md describes it for its users.
+//!
+//! - `server`: accepts connections, within limits, and lets them end when the daemon stops; `guarded` times their bytes.
+//! - `command`, [`stream`](self): one command, many commands. `reads`, `modules`, `admin`: everything else.
+//! - [`problem`], [`render`]: what is answered. [`client`]: the other side, for the command line.
+//!
+//! Invariants: HTTP types are known in this folder only; nothing here knows a lane, a log or a module's memory; every
+//! wait has an end and every buffer a limit, both in [`crate::config::Http`].
+
+mod admin;
+mod body;
+pub mod client;
+mod command;
+mod guarded;
+mod headers;
+mod metrics;
+mod modules;
+pub mod problem;
+mod reads;
+pub mod render;
+mod server;
+mod stream;
+mod target;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::header;
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{get, post};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::engine::Engine;
+use metrics::Metrics;
+use problem::{Kind, Problem};
+pub use target::percent_encoded;
+
+/// What every handler sees. Cheap to clone.
+#[derive(Clone)]
+struct Gateway {
+    engine: Engine,
+    config: Arc<Config>,
+    metrics: Arc<Metrics>,
+    /// Turns true when the daemon stops: streams take no further line.
+    stopping: watch::Receiver<bool>,
+}
+
+/// The listeners, bound and not yet served: what comes waits in the system's backlog.
+#[derive(Debug)]
+pub struct Listeners {
+    http: TcpListener,
+    admin: TcpListener,
+    /// Where the API is.
+    pub address: SocketAddr,
+    /// Where liveness, readiness and metrics are.
+    pub admin_address: SocketAddr,
+}
+
+impl Listeners {
+    /// Binds both addresses.
+    ///
+    /// # Errors
+    /// A sentence that names the address that could not be had, and what to do.
+    pub async fn bind(config: &Config) -> Result<Self, String> {
+        let http = bind(config.http.listen, "--listen").await?;
+        let admin = bind(config.http.admin_listen, "--admin-listen").await?;
+        let local =
+            |listener: &TcpListener| listener.local_addr().map_err(|e| format!("a listener has no address: {e}"));
+        Ok(Self { address: local(&http)?, admin_address: local(&admin)?, http, admin })
+    }
+
+    /// Serves until `stopping` turns true (or its sender is gone) and the open requests ended or their time is over.
+    pub async fn serve(self, engine: Engine, config: Arc<Config>, stopping: watch::Receiver<bool>) {
+        let gateway = Gateway { engine, config, metrics: Arc::default(), stopping: stopping.clone() };
+        tokio::join!(
+            server::serve(self.http, gateway.clone(), api(gateway.clone()), stopping.clone()),
+            server::serve(self.admin, gateway.clone(), admin::routes(gateway.clone()), stopping),
+        );
+    }
+}
+
+async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, String> {
+    TcpListener::bind(address).await.map_err(|e| {
+        format!("cannot listen on {address}: {e}; choose another address with {flag} (port 0 = any free one)")
+    })
+}
+
+/// All paths of the API.
+fn api(gateway: Gateway) -> Router {
+    Router::new()
+        .route("/v1/commands", post(stream::commands))
+        .route("/v1/modules", get(modules::list).post(modules::deploy))
+        .route("/v1/modules/{digest}", get(modules::one))
+        .route("/v1/{type}", get(reads::list))
+        .route("/v1/{type}/{id}", get(reads::state))
+        .route("/v1/{type}/{id}/events", get(reads::history))
+        .route("/v1/{type}/{id}/commands", post(command::submit))
+        .route("/v1/{type}/{id}/commands/{command_id}", get(command::outcome))
+        .fallback(no_route)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn(same_origin))
+        .with_state(gateway)
+}
+
+async fn no_route(request: Request) -> Problem {
+    Problem::new(
+        Kind::NoRoute,
+        format!("there is nothing at {}: see docs/http.md for the paths there are", request.uri().path()),
+    )
+}
+
+async fn method_not_allowed(request: Request) -> Problem {
+    let detail = format!("{} does not know {}: see docs/http.md", request.uri().path(), request.method());
+    Problem::new(Kind::MethodNotAllowed, detail)
+}
+
+/// Browsers send requests to local addresses for any page; such a page may not command this host.
+async fn same_origin(request: Request, next: Next) -> Result<Response, Problem> {
+    let headers = request.headers();
+    if let Some(origin) = headers.get(header::ORIGIN) {
+        let origin = origin.as_bytes();
+        let host = headers.get(header::HOST).map(|host| host.as_bytes()).unwrap_or_default();
+        let same = [&b"http://"[..], b"https://"].iter().any(|scheme| origin.strip_prefix(*scheme) == Some(host));
+        if !same {
+            return Err(Problem::new(
+                Kind::CrossOrigin,
+                "the Origin header names another origin than this host: ask from a server, or through one of your own",
+            ));
+        }
+    }
+    Ok(next.run(request).await)
+}
+
+/// The answer of a future, if it comes in time.
+async fn within<T>(
+    limit_ms: u64,
+    late: impl FnOnce() -> Problem,
+    answer: impl Future<Output = T>,
+) -> Result<T, Problem> {
+    tokio::time::timeout(Duration::from_millis(limit_ms), answer).await.map_err(|_| late())
+}
+
+#[cfg(test)]
+mod tests;

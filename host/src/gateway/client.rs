@@ -1,0 +1,220 @@
+//! The other side of the API: one connection, requests one after another, or a stream of commands.
+
+use axum::http::{HeaderMap, HeaderValue, Request, header};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Either, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+use super::body::Pieces;
+
+/// Pieces of a stream that wait for the connection.
+const PIECES_WAITING: usize = 4;
+
+/// The host could not be asked. Whether it took the request is not known.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unreachable(pub String);
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its whole body.
+    pub body: Bytes,
+}
+
+/// A client of one host. Connects when needed, and again when the connection is gone.
+#[derive(Debug)]
+pub struct Client {
+    authority: String,
+    connection: Option<SendRequest<Either<Full<Bytes>, Pieces>>>,
+}
+
+impl Client {
+    /// A client for a URL such as `http://127.0.0.1:7400`.
+    ///
+    /// # Errors
+    /// A sentence, if the URL is of another form.
+    pub fn new(url: &str) -> Result<Self, String> {
+        let bad =
+            || format!("{url:?} is not a URL of a host: write http://ADDRESS:PORT, for example http://127.0.0.1:7400");
+        let authority = url.strip_prefix("http://").ok_or_else(bad)?.trim_end_matches('/');
+        let parsed: axum::http::uri::Authority = authority.parse().map_err(|_| bad())?;
+        let port = parsed.port_u16().unwrap_or(80);
+        if parsed.host().is_empty() || authority.contains('@') {
+            return Err(bad());
+        }
+        Ok(Self { authority: format!("{}:{port}", parsed.host()), connection: None })
+    }
+
+    /// Asks once. A connection that was closed since the last request is opened again first.
+    ///
+    /// # Errors
+    /// [`Unreachable`] if the connection cannot be had or breaks: the host may have taken the request.
+    pub async fn request(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Answer, Unreachable> {
+        let request =
+            self.head(method, path, headers)?.body(Either::Left(Full::new(body.into()))).map_err(unreachable)?;
+        let response = self.send(request).await?;
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.map_err(|e| self.broken(e))?.to_bytes();
+        Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
+    }
+
+    /// Opens the stream of commands on a connection of its own.
+    ///
+    /// # Errors
+    /// [`Unreachable`], also if the host answers with a problem.
+    pub async fn stream(&mut self) -> Result<(Lines, Answers), Unreachable> {
+        self.connection = None;
+        let (pieces, body) = mpsc::channel(PIECES_WAITING);
+        let content = [("content-type", "application/x-ndjson")];
+        let request =
+            self.head("POST", "/v1/commands", &content)?.body(Either::Right(Pieces(body))).map_err(unreachable)?;
+        let response = self.send(request).await?;
+        // The stream owns the connection from here on; the next request opens another one.
+        self.connection = None;
+        if !response.status().is_success() {
+            let status = response.status();
+            let body = response.into_body().collect().await.map_err(unreachable)?.to_bytes();
+            return Err(Unreachable(format!("{status}: {}", String::from_utf8_lossy(&body))));
+        }
+        Ok((Lines { pieces }, Answers { body: response.into_body(), begun: Vec::new() }))
+    }
+
+    fn head(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<axum::http::request::Builder, Unreachable> {
+        let mut head = Request::builder().method(method).uri(path).header(header::HOST, &self.authority);
+        for (name, value) in headers {
+            let value = HeaderValue::from_str(value)
+                .map_err(|e| Unreachable(format!("the header {name} cannot hold {value:?}: {e}")))?;
+            head = head.header(*name, value);
+        }
+        Ok(head)
+    }
+
+    async fn send(
+        &mut self,
+        request: Request<Either<Full<Bytes>, Pieces>>,
+    ) -> Result<axum::http::Response<Incoming>, Unreachable> {
+        let mut kept = self.connection.take();
+        let usable = match &mut kept {
+            Some(connection) => connection.ready().await.is_ok(),
+            None => false,
+        };
+        let mut connection = match kept {
+            Some(connection) if usable => connection,
+            _ => self.connect().await?,
+        };
+        let response = connection.send_request(request).await.map_err(|e| self.broken(e))?;
+        self.connection = Some(connection);
+        Ok(response)
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Either<Full<Bytes>, Pieces>>, Unreachable> {
+        let io = TcpStream::connect(&self.authority).await.map_err(|e| {
+            Unreachable(format!(
+                "no host answers at http://{} ({e}): start one with `ordain run`, or name another with --url",
+                self.authority
+            ))
+        })?;
+        // Without it, a small request may wait for the acknowledgement of the one before.
+        let _ = io.set_nodelay(true);
+        let (connection, driver) = handshake(TokioIo::new(io)).await.map_err(unreachable)?;
+        // What goes wrong on the connection is told to whoever waits for its answer.
+        tokio::spawn(driver);
+        Ok(connection)
+    }
+
+    fn broken(&self, error: impl std::error::Error) -> Unreachable {
+        let cause = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
+        Unreachable(format!(
+            "the connection to http://{} broke ({error}{cause}); it is not known whether the host took the request",
+            self.authority
+        ))
+    }
+}
+
+fn unreachable(error: impl std::fmt::Display) -> Unreachable {
+    Unreachable(error.to_string())
+}
+
+/// The sending side of a stream. The stream's input ends when it is dropped.
+#[derive(Debug, Clone)]
+pub struct Lines {
+    pieces: mpsc::Sender<Bytes>,
+}
+
+impl Lines {
+    /// Sends whole lines, each with its line break. Waits for room; cancel-safe: then nothing was sent.
+    ///
+    /// # Errors
+    /// [`Unreachable`] if the connection is gone.
+    pub async fn send(&self, piece: &mut Vec<u8>) -> Result<(), Unreachable> {
+        let room = self.pieces.reserve().await.map_err(|_| Unreachable("the stream broke".into()))?;
+        room.send(std::mem::take(piece).into());
+        Ok(())
+    }
+}
+
+/// The receiving side of a stream.
+#[derive(Debug)]
+pub struct Answers {
+    body: Incoming,
+    begun: Vec<u8>,
+}
+
+impl Answers {
+    /// Waits for answers and gives each whole line that arrived to `each`; false at the end of the stream. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`Unreachable`] if the connection broke.
+    pub async fn next(&mut self, mut each: impl FnMut(&[u8])) -> Result<bool, Unreachable> {
+        let Some(frame) = self.body.frame().await else { return Ok(false) };
+        let frame = frame.map_err(|e| Unreachable(format!("the stream broke: {e}")))?;
+        let Ok(piece) = frame.into_data() else { return Ok(true) };
+        let mut rest = &piece[..];
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            if self.begun.is_empty() {
+                each(&rest[..end]);
+            } else {
+                self.begun.extend_from_slice(&rest[..end]);
+                each(&std::mem::take(&mut self.begun));
+            }
+            rest = &rest[end + 1..];
+        }
+        self.begun.extend_from_slice(rest);
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_names_a_host() {
+        assert_eq!(Client::new("http://127.0.0.1:7400").unwrap().authority, "127.0.0.1:7400");
+        assert_eq!(Client::new("http://[::1]:7400/").unwrap().authority, "[::1]:7400");
+        assert_eq!(Client::new("http://ordain").unwrap().authority, "ordain:80");
+        for bad in ["127.0.0.1:7400", "https://x", "http://", "http://a/b", "http://me@host"] {
+            assert!(Client::new(bad).unwrap_err().contains("http://ADDRESS:PORT"), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! One command, and its outcome later.
+
+use axum::body::Body;
+use axum::extract::{FromRequestParts as _, Request, State};
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
+use tokio::sync::oneshot;
+
+use super::headers::Envelope;
+use super::problem::{Kind, Problem};
+use super::render::{self, write_outcome, write_string};
+use super::target::{Target, percent_encoded, segment};
+use super::{Gateway, body, within};
+use crate::clock;
+use crate::engine::{Answered, Reply, Submission, Unanswered};
+use crate::json;
+use crate::message::{Command, CommandId, partition_of};
+
+/// `POST /v1/{type}/{id}/commands`: decides one command and waits for its outcome.
+pub async fn submit(State(gateway): State<Gateway>, request: Request) -> Result<Response, Problem> {
+    let (mut parts, body) = request.into_parts();
+    let target = Target::from_request_parts(&mut parts, &gateway).await?;
+    let envelope = Envelope::read(&parts.headers)?;
+    let respond_async = envelope.respond_async;
+    let command = read_command(&gateway, target, envelope, body).await?;
+    let (id, location) = (command.command_id.clone(), location(&command));
+    let answered = decide(&gateway, command).await.map_err(|problem| problem.about(id))?;
+    gateway.metrics.outcome(&answered.entry().answer, answered.repeated);
+    Ok(if respond_async { taken(&answered, &location) } else { outcome_response(&answered) })
+}
+
+async fn read_command(gateway: &Gateway, to: Target, envelope: Envelope, body: Body) -> Result<Command, Problem> {
+    let http = &gateway.config.http;
+    let text = body::whole(body, http.body_bytes_max, http.body_timeout_ms).await?;
+    let body = json::to_messagepack(&text).map_err(|e| {
+        Problem::new(
+            Kind::NotJson,
+            format!("the body is not one JSON value ({e}): send the command as {{\"Name\":{{…}}}}"),
+        )
+    })?;
+    Ok(Command {
+        partition: partition_of(to.id.as_str(), gateway.engine.partitions()),
+        aggregate_type: to.of,
+        aggregate_id: to.id,
+        command_id: envelope.command_id,
+        expected_version: envelope.expected_version,
+        time_ms: clock::now_ms(),
+        correlation_id: envelope.correlation_id,
+        traceparent: envelope.traceparent,
+        metadata: envelope.metadata,
+        body_hash: json::body_hash(&body),
+        body: body.into(),
+    })
+}
+
+/// Hands the command over and waits for its commit.
+async fn decide(gateway: &Gateway, command: Command) -> Result<Answered, Problem> {
+    let limit_ms = gateway.config.http.request_timeout_ms;
+    let late = || {
+        let detail = format!(
+            "the outcome was not known within {limit_ms} ms: send the command again with the same command id, or ask for its outcome"
+        );
+        Problem::new(Kind::NotKnownYet, detail)
+    };
+    let (reply, answer) = oneshot::channel();
+    gateway.engine.try_submit(Submission { command, reply: Reply::Once(reply) })?;
+    let answer = match within(limit_ms, late, answer).await {
+        Ok(answer) => answer.unwrap_or(Err(Unanswered::Interrupted)).map_err(Problem::from),
+        Err(late) => Err(late),
+    };
+    answer.inspect_err(|_| gateway.metrics.unanswered())
+}
+
+/// Where the outcome can be asked for.
+fn location(command: &Command) -> String {
+    format!(
+        "/v1/{}/{}/commands/{}",
+        command.aggregate_type,
+        percent_encoded(command.aggregate_id.as_str()),
+        percent_encoded(command.command_id.as_str())
+    )
+}
+
+/// 202: the command is committed, and the caller did not want to see how it ended.
+fn taken(answered: &Answered, location: &str) -> Response {
+    let mut out = b"{\"command_id\":".to_vec();
+    write_string(answered.entry().command_id, &mut out);
+    out.push(b'}');
+    let mut response = body::json(202, out);
+    let headers = response.headers_mut();
+    headers.insert("preference-applied", HeaderValue::from_static("respond-async"));
+    // A percent-encoded path is a valid header value.
+    if let Ok(location) = HeaderValue::from_str(location) {
+        headers.insert(header::LOCATION, location);
+    }
+    response
+}
+
+fn outcome_response(answered: &Answered) -> Response {
+    let mut out = Vec::with_capacity(512);
+    write_outcome(answered, &mut out);
+    body::json(render::status(&answered.entry().answer), out)
+}
+
+/// `GET /v1/{type}/{id}/commands/{command_id}`: the outcome of a command that was answered before.
+pub async fn outcome(State(gateway): State<Gateway>, request: Request) -> Result<Response, Problem> {
+    let (mut parts, _) = request.into_parts();
+    let Target { of, id } = Target::from_request_parts(&mut parts, &gateway).await?;
+    let command = CommandId::parse(&segment(&mut parts, "command_id").await?).map_err(Problem::bad_request)?;
+    let limit_ms = gateway.config.http.request_timeout_ms;
+    let answered = within(limit_ms, super::reads::late(limit_ms), gateway.engine.outcome(&of, &id, &command)).await??;
+    let Some(answered) = answered else {
+        let detail = format!(
+            "{of} {id:?} has no outcome for this command id, or it was too long ago: it may be on its way, or was never sent"
+        );
+        return Err(Problem::new(Kind::UnknownCommand, detail).about(command));
+    };
+    let mut out = Vec::with_capacity(512);
+    write_outcome(&answered, &mut out);
+    Ok(body::json(200, out))
+}

@@ -1,0 +1,313 @@
+//! Committed answers as the JSON that clients see. The fixed part is written by hand: it is the hot path of a stream.
+
+use ordain_sdk::contract::Frames;
+
+use crate::engine::{Answered, History, StateView};
+use crate::json;
+use crate::log::{Answer, Entry};
+use crate::message::{Digest, FailureReason};
+
+/// The word of an outcome, also the label of its counter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    /// The rules said yes.
+    Accepted,
+    /// The rules said no.
+    Rejected,
+    /// The expected version was not the aggregate's.
+    Conflict,
+    /// No decision came about.
+    Failed,
+}
+
+impl Word {
+    /// All words, at the index of their number.
+    pub const ALL: [Self; 4] = [Self::Accepted, Self::Rejected, Self::Conflict, Self::Failed];
+
+    /// The word of an answer.
+    pub fn of(answer: &Answer<'_>) -> Self {
+        match answer {
+            Answer::Accepted { .. } => Self::Accepted,
+            Answer::Rejected(_) => Self::Rejected,
+            Answer::Conflict { .. } => Self::Conflict,
+            // An answer that only points at another one is resolved before it gets here; without it, nothing was decided.
+            Answer::Failed { .. } | Answer::Repeated { .. } => Self::Failed,
+        }
+    }
+
+    /// The word used in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Rejected => "rejected",
+            Self::Conflict => "conflict",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// The HTTP status of an answer.
+pub fn status(answer: &Answer<'_>) -> u16 {
+    match answer {
+        Answer::Accepted { .. } => 200,
+        Answer::Rejected(_) => 422,
+        Answer::Conflict { .. } => 409,
+        Answer::Failed { reason: FailureReason::CommandIdReused, .. } => 422,
+        Answer::Failed { reason: FailureReason::Unreadable, .. } => 400,
+        Answer::Failed { .. } | Answer::Repeated { .. } => 500,
+    }
+}
+
+/// Appends the outcome object.
+pub fn write_outcome(answered: &Answered, out: &mut Vec<u8>) {
+    let entry = answered.entry();
+    out.extend_from_slice(b"{\"command_id\":");
+    write_string(entry.command_id, out);
+    out.extend_from_slice(b",\"type\":\"");
+    out.extend_from_slice(entry.aggregate_type.as_bytes());
+    out.extend_from_slice(b"\",\"id\":");
+    write_string(entry.aggregate_id, out);
+    out.extend_from_slice(b",\"outcome\":\"");
+    out.extend_from_slice(Word::of(&entry.answer).as_str().as_bytes());
+    out.extend_from_slice(b"\",\"version\":");
+    write_number(entry.head.version, out);
+    write_answer(&entry, out);
+    out.extend_from_slice(b",\"module\":");
+    write_digest(&entry.head.module, out);
+    if answered.repeated {
+        out.extend_from_slice(b",\"replayed\":true");
+    }
+    out.push(b'}');
+}
+
+/// Appends the fields that only one kind of answer has, each with a comma before it.
+fn write_answer(entry: &Entry<'_>, out: &mut Vec<u8>) {
+    match entry.answer {
+        Answer::Accepted { events, .. } => write_events(entry, events, out),
+        Answer::Rejected(rejection) => write_rejection(rejection, out),
+        Answer::Conflict { actual } => {
+            out.extend_from_slice(b",\"conflict\":{\"expected\":");
+            write_number(entry.expected_version.unwrap_or(0), out);
+            out.extend_from_slice(b",\"actual\":");
+            write_number(actual, out);
+            out.push(b'}');
+        }
+        Answer::Failed { reason, message } => write_failure(reason.as_str(), message, out),
+        Answer::Repeated { original } => write_failure(
+            "unresolved",
+            &format!("the first answer to this command id is in the log's block {original}, and was not looked up"),
+            out,
+        ),
+    }
+}
+
+fn write_events(entry: &Entry<'_>, events: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"events\":[");
+    let mut version = entry.version_before();
+    for event in Frames(events).map_while(Result::ok) {
+        version += 1;
+        out.extend_from_slice(if version == entry.version_before() + 1 { b"{\"version\":" } else { b",{\"version\":" });
+        write_number(version, out);
+        out.extend_from_slice(b",\"event\":");
+        write_value(event, out);
+        out.push(b'}');
+    }
+    out.push(b']');
+}
+
+/// A rejection is serde's externally tagged form: a string, or a map of one from the code to the details.
+fn write_rejection(rejection: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"rejection\":{");
+    match tagged(rejection) {
+        Some((code, details)) => {
+            out.extend_from_slice(b"\"code\":");
+            write_string(code, out);
+            if let Some(details) = details {
+                out.extend_from_slice(b",\"details\":");
+                write_value(details, out);
+            }
+        }
+        // Rules may reject with any value; one without a tag is all details.
+        None => {
+            out.extend_from_slice(b"\"details\":");
+            write_value(rejection, out);
+        }
+    }
+    out.push(b'}');
+}
+
+/// Tag and content of an externally tagged value; no content for a unit variant.
+fn tagged(value: &[u8]) -> Option<(&str, Option<&[u8]>)> {
+    if let Ok((code, [])) = rmp::decode::read_str_from_slice(value) {
+        return Some((code, None));
+    }
+    let mut rest = value;
+    if rmp::decode::read_map_len(&mut rest).ok()? != 1 {
+        return None;
+    }
+    let (code, details) = rmp::decode::read_str_from_slice(rest).ok()?;
+    Some((code, Some(details)))
+}
+
+fn write_failure(reason: &str, message: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"failure\":{\"reason\":\"");
+    out.extend_from_slice(reason.as_bytes());
+    out.extend_from_slice(b"\",\"message\":");
+    write_string(message, out);
+    out.push(b'}');
+}
+
+/// Appends the state of an aggregate.
+pub fn write_state(aggregate_type: &str, id: &str, view: &StateView, out: &mut Vec<u8>) {
+    write_head(aggregate_type, id, view.version, out);
+    out.extend_from_slice(b",\"state\":");
+    write_value(&view.state, out);
+    out.extend_from_slice(b",\"module\":");
+    write_digest(&view.module, out);
+    out.push(b'}');
+}
+
+/// Appends a piece of an aggregate's history.
+pub fn write_history(aggregate_type: &str, id: &str, history: &History, out: &mut Vec<u8>) {
+    write_head(aggregate_type, id, history.head, out);
+    out.extend_from_slice(b",\"events\":[");
+    for (n, event) in history.events.iter().enumerate() {
+        if n > 0 {
+            out.push(b',');
+        }
+        let entry = event.answered.entry();
+        write_head(aggregate_type, id, event.version, out);
+        out.extend_from_slice(b",\"event\":");
+        write_value(event.bytes(), out);
+        out.extend_from_slice(b",\"time\":");
+        write_time(entry.time_ms, out);
+        out.extend_from_slice(b",\"command_id\":");
+        write_string(entry.command_id, out);
+        out.extend_from_slice(b",\"index\":");
+        write_number(u64::from(event.index), out);
+        out.extend_from_slice(b",\"count\":");
+        write_number(u64::from(event.count), out);
+        out.extend_from_slice(b",\"module\":");
+        write_digest(&entry.head.module, out);
+        out.push(b'}');
+    }
+    out.push(b']');
+    if let Some(next) = history.next {
+        out.extend_from_slice(b",\"next\":");
+        write_number(next, out);
+    }
+    out.push(b'}');
+}
+
+/// Appends the ids and versions of a type's aggregates; `next` is the id to go on after.
+pub fn write_list(aggregate_type: &str, aggregates: &[(String, u64)], next: Option<&str>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"type\":");
+    write_string(aggregate_type, out);
+    out.extend_from_slice(b",\"aggregates\":[");
+    for (n, (id, version)) in aggregates.iter().enumerate() {
+        out.extend_from_slice(if n > 0 { b",{\"id\":" } else { b"{\"id\":" });
+        write_string(id, out);
+        out.extend_from_slice(b",\"version\":");
+        write_number(*version, out);
+        out.push(b'}');
+    }
+    out.push(b']');
+    if let Some(next) = next {
+        out.extend_from_slice(b",\"next\":");
+        write_string(next, out);
+    }
+    out.push(b'}');
+}
+
+/// Appends `{"type":…,"id":…,"version":…`, not closed.
+fn write_head(aggregate_type: &str, id: &str, version: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"type\":");
+    write_string(aggregate_type, out);
+    out.extend_from_slice(b",\"id\":");
+    write_string(id, out);
+    out.extend_from_slice(b",\"version\":");
+    write_number(version, out);
+}
+
+/// Appends a MessagePack value as JSON. One that JSON cannot hold is given as it is: `{"$messagepack":"HEX"}`.
+pub fn write_value(messagepack: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    if json::from_messagepack(messagepack, out).is_err() {
+        out.truncate(start);
+        out.extend_from_slice(b"{\"$messagepack\":\"");
+        write_hex(messagepack, out);
+        out.extend_from_slice(b"\"}");
+    }
+}
+
+/// Appends a time as RFC 3339 in UTC with milliseconds, in quotes. Times before 1970 are shown as 1970.
+pub fn write_time(time_ms: i64, out: &mut Vec<u8>) {
+    let since = std::time::Duration::from_millis(time_ms.max(0) as u64);
+    let time = std::time::UNIX_EPOCH + since;
+    // The year 9999 is where the format ends; such a time is no time, and its number says more.
+    if since.as_secs() >= 253_402_300_800 {
+        return write_number(since.as_millis() as u64, out);
+    }
+    write_string(&humantime::format_rfc3339_millis(time).to_string(), out);
+}
+
+fn write_digest(digest: &Digest, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"\"sha256:");
+    write_hex(&digest.0, out);
+    out.push(b'"');
+}
+
+fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    out.reserve(2 * bytes.len());
+    for byte in bytes {
+        out.push(DIGITS[usize::from(byte >> 4)]);
+        out.push(DIGITS[usize::from(byte & 15)]);
+    }
+}
+
+/// Appends a number in decimal digits.
+pub fn write_number(mut number: u64, out: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Appends a JSON string with its quotes.
+pub fn write_string(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    if text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\') {
+        out.extend_from_slice(text.as_bytes());
+    } else {
+        write_escaped(text, out);
+    }
+    out.push(b'"');
+}
+
+fn write_escaped(text: &str, out: &mut Vec<u8>) {
+    for byte in text.bytes() {
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            0..=0x1f => {
+                out.extend_from_slice(b"\\u00");
+                write_hex(&[byte], out);
+            }
+            _ => out.push(byte),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,104 @@
+//! The half of a stream that writes: whatever answers have arrived, many in one piece.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::{Note, Stream};
+use crate::engine::{Answered, Unanswered};
+use crate::gateway::problem::Problem;
+use crate::gateway::render::{write_number, write_outcome};
+
+/// Bytes after which a piece is sent.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// Writes answers until every line that was read has one, or the client is gone.
+pub async fn run(stream: Arc<Stream>, mut notes: mpsc::Receiver<Note>, pieces: mpsc::Sender<Bytes>) {
+    let mut writer = Writer { stream: &stream, pieces, piece: Vec::new(), done: Vec::new(), written: 0 };
+    let mut lines = None;
+    while lines != Some(writer.written) {
+        // Cancel-safe: both take something only when they return.
+        let going_on = tokio::select! {
+            answers = stream.answers.take() => writer.answers(answers).await,
+            note = notes.recv(), if lines.is_none() => match note {
+                Some(Note::Refused(line, problem)) => writer.refused(line, problem).await,
+                Some(Note::End(read)) => { lines = Some(read); true }
+                None => false,
+            },
+        };
+        if !going_on {
+            return;
+        }
+    }
+}
+
+struct Writer<'a> {
+    stream: &'a Stream,
+    pieces: mpsc::Sender<Bytes>,
+    piece: Vec<u8>,
+    /// Lines whose answer is in the piece.
+    done: Vec<u64>,
+    written: u64,
+}
+
+impl Writer<'_> {
+    /// Writes answers; false if the client is gone.
+    async fn answers(&mut self, answers: Vec<(u64, Result<Answered, Unanswered>)>) -> bool {
+        let metrics = &self.stream.gateway.metrics;
+        for (line, answer) in answers {
+            match answer {
+                Ok(answered) => {
+                    metrics.outcome(&answered.entry().answer, answered.repeated);
+                    self.begin(line, b"outcome");
+                    write_outcome(&answered, &mut self.piece);
+                    self.end(line);
+                }
+                Err(unanswered) => {
+                    metrics.unanswered();
+                    self.problem(line, &unanswered.into());
+                }
+            }
+            if self.piece.len() >= PIECE_BYTES && !self.send().await {
+                return false;
+            }
+        }
+        self.send().await
+    }
+
+    async fn refused(&mut self, line: u64, problem: Problem) -> bool {
+        self.problem(line, &problem);
+        self.send().await
+    }
+
+    fn problem(&mut self, line: u64, problem: &Problem) {
+        self.begin(line, b"error");
+        problem.write(&mut self.piece);
+        self.end(line);
+    }
+
+    fn begin(&mut self, line: u64, what: &[u8]) {
+        self.piece.extend_from_slice(b"{\"line\":");
+        write_number(line, &mut self.piece);
+        self.piece.extend_from_slice(b",\"");
+        self.piece.extend_from_slice(what);
+        self.piece.extend_from_slice(b"\":");
+    }
+
+    fn end(&mut self, line: u64) {
+        self.piece.extend_from_slice(b"}\n");
+        self.done.push(line);
+    }
+
+    /// Sends the piece, then gives back the places of its lines; false if the client is gone.
+    async fn send(&mut self) -> bool {
+        if self.piece.is_empty() {
+            return true;
+        }
+        let sent = self.pieces.send(Bytes::from(std::mem::take(&mut self.piece))).await.is_ok();
+        self.written += self.done.len() as u64;
+        self.stream.window.leave(&self.done);
+        self.done.clear();
+        sent
+    }
+}
