@@ -11,7 +11,7 @@ use ordain_tests::figures::Figures;
 use crate::cpu;
 use crate::plan::Plan;
 use crate::rounds::{median, ratio, rounded};
-use crate::rules::Wasm;
+use crate::rules;
 
 /// Aggregates that take turns.
 const AGGREGATES: u32 = 256;
@@ -22,7 +22,7 @@ const TOLERANCE: f64 = 0.1;
 
 /// Measures.
 pub fn run(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
-    let wasm = Wasm::compile(&plan.guest("ledger.wasm")?, &plan.folder.join("cache"))?;
+    let wasm = rules::compile(&plan.guest("ledger.wasm")?, &plan.folder.join("cache"))?;
     for (name, bytes) in [("200b", 200), ("2kb", 2_000), ("20kb", 20_000)] {
         let ring = ring_for(bytes)?;
         let mut native = Side::new(Box::new(Native::<Ledger>::default()), ring)?;

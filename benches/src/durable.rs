@@ -11,18 +11,18 @@ use crate::drive::drive;
 use crate::host::{Host, settings};
 use crate::plan::Plan;
 use crate::rounds::{median, ratio, rounded};
-use crate::rules::Wasm;
+use crate::rules;
 
 /// Accounts the commands go to.
 const ACCOUNTS: u64 = 1_000;
 
 /// Measures.
 pub fn run(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
-    let wasm = Wasm::compile(&plan.guest("bank-v1.wasm")?, &plan.folder.join("cache"))?;
+    let wasm = rules::compile(&plan.guest("bank-v1.wasm")?, &plan.folder.join("cache"))?;
     let time = Duration::from_millis(plan.pick(300, 1_000));
     for batch in [1, 16, 256] {
         let folder = plan.folder.join(format!("durable-{batch}"));
-        let host = Host::start(&folder, settings(1, batch), &wasm.book())?;
+        let host = Host::start(&folder, settings(1, batch), &rules::book(&wasm))?;
         let mut bank = Bank::new(batch as u64)?;
         drive(&host, bank.opens(0, ACCOUNTS), 2 * batch)?;
         let mut sample = Sample { host: &host, bank, batch, count: 100 * batch as u64 };

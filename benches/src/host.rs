@@ -41,6 +41,7 @@ pub fn settings(lanes: u32, batch_commands_max: usize) -> Settings {
         decider_bytes_max: usize::MAX,
         checkpoint_aggregates: 100_000,
         checkpoint_ms: 30_000,
+        checkpoint_log_bytes: 64 << 20,
     }
 }
 
@@ -71,7 +72,8 @@ impl Host {
             modules: None,
             history: log.reader(),
             store: Arc::clone(&store),
-            readers_max: 4,
+            readers_max: 2,
+            readers_waiting_max: 256,
         });
         let host = Self { lanes, engine, log, store };
         host.until("the host is ready", |host| host.engine.status() == Status::Ready)?;

@@ -1,59 +1,32 @@
-//! Rules as the lanes get them, without a watched folder: one module, or the same Rust natively.
+//! Rules as the lanes get them, without a watched folder: one compiled module as a book of one page.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use ordain::decider::instance::Instance;
-use ordain::decider::limits::Limits;
-use ordain::decider::module::Module;
-use ordain::decider::sandbox::Sandbox;
-use ordain::decider::{Decider, Fault, RuleBook, Rules};
-use ordain::message::Digest;
+use ordain::decider::{Limits, Module, RuleBook, Rules, Sandbox};
 
-/// One compiled module as a book of one page.
-#[derive(Clone)]
-pub struct Wasm {
-    sandbox: Sandbox,
-    module: Module,
+/// One compiled module.
+struct Page(Module);
+
+/// Compiles a module, or takes its compiled code from `cache`.
+///
+/// # Errors
+/// Why it was refused.
+pub fn compile(bytes: &[u8], cache: &Path) -> anyhow::Result<Module> {
+    Ok(Sandbox::new(Limits::default(), Some(cache))?.compile(bytes)?)
 }
 
-impl Wasm {
-    /// Compiles a module, or takes its compiled code from `cache`.
-    ///
-    /// # Errors
-    /// Why it was refused.
-    pub fn compile(bytes: &[u8], cache: &Path) -> anyhow::Result<Self> {
-        let sandbox = Sandbox::new(Limits::default(), Some(cache))?;
-        let module = sandbox.compile(bytes)?;
-        Ok(Self { sandbox, module })
-    }
-
-    /// As what a lane asks for its rules.
-    pub fn book(&self) -> Arc<dyn RuleBook> {
-        Arc::new(self.clone())
-    }
+/// A module as what a lane asks for its rules.
+pub fn book(module: &Module) -> Arc<dyn RuleBook> {
+    Arc::new(Page(module.clone()))
 }
 
-impl Rules for Wasm {
-    fn digest(&self) -> Digest {
-        self.module.digest()
-    }
-
-    fn state_tag(&self) -> u64 {
-        self.module.state_tag()
-    }
-
-    fn instantiate(&self) -> Result<Box<dyn Decider>, Fault> {
-        Ok(Box::new(Instance::new(&self.sandbox, &self.module)?))
-    }
-}
-
-impl RuleBook for Wasm {
+impl RuleBook for Page {
     fn active(&self, aggregate_type: &str) -> Option<Arc<dyn Rules>> {
-        (aggregate_type == self.module.aggregate_type().as_str()).then(|| Arc::new(self.clone()) as Arc<dyn Rules>)
+        (aggregate_type == self.0.aggregate_type().as_str()).then(|| Arc::new(self.0.clone()) as Arc<dyn Rules>)
     }
 
     fn types(&self) -> Vec<String> {
-        vec![self.module.aggregate_type().as_str().to_owned()]
+        vec![self.0.aggregate_type().as_str().to_owned()]
     }
 }

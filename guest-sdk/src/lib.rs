@@ -68,3 +68,8 @@ pub mod prelude {
     pub use schemars::{self, JsonSchema};
     pub use serde::{Deserialize, Serialize};
 }
+
+/// The code in the guide is compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/how-to/write-a-module.md")]
+pub struct Guide;

@@ -1,13 +1,197 @@
-//! The composition root.
+//! The composition root: the only file in which log, store, modules, lanes and gateway meet.
 
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::decider::modules::{self, Modules};
+use crate::decider::{RuleBook, Sandbox};
+use crate::engine::{self, Engine, Status};
+use crate::gateway::Listeners;
+use crate::lane::cases;
+use crate::lane::inbox::Control;
+use crate::lane::supervisor::{Lanes, Shared};
+use crate::lane::{Ended, Settings};
+use crate::log::embedded::{self, EmbeddedLog};
+use crate::log::segment;
+use crate::store::Store;
+
+/// How often the starting daemon looks whether its lanes are restored.
+const LOOK_MS: u64 = 5;
+
+/// Where a running daemon can be reached: written to `DATA/run.json` when it is ready, removed when it stops.
+#[derive(Debug, Serialize)]
+struct RunFile {
+    http: String,
+    admin: String,
+    pid: u32,
+}
+
+/// What runs, and is taken down in the opposite order.
+struct Running {
+    engine: Engine,
+    lanes: Lanes,
+    store: Arc<Store>,
+    log: Arc<EmbeddedLog>,
+    modules: Arc<Modules>,
+}
 
 /// Runs the daemon until `stopping` turns true and everything that was taken is answered.
 ///
 /// # Errors
 /// What kept it from starting or going on, with what to do.
-pub async fn run(_config: Config, _stopping: watch::Receiver<bool>) -> anyhow::Result<()> {
-    anyhow::bail!("the daemon is not put together yet")
+pub async fn run(config: Config, mut stopping: watch::Receiver<bool>) -> anyhow::Result<()> {
+    let config = Arc::new(config);
+    let listeners = Listeners::bind(&config).await.map_err(anyhow::Error::msg)?;
+    let (http, admin) = (listeners.address, listeners.admin_address);
+    let opening = Arc::clone(&config);
+    let running = tokio::task::spawn_blocking(move || start(&opening)).await.context("the start was interrupted")??;
+    let (close, closing) = watch::channel(false);
+    let serving = tokio::spawn(listeners.serve(running.engine.clone(), Arc::clone(&config), closing));
+    let ended = match until_ready(&running, &mut stopping).await {
+        Ok(true) => {
+            running.modules.watch(config.modules.clone())?;
+            write_run_file(
+                &config.data,
+                &RunFile { http: http.to_string(), admin: admin.to_string(), pid: std::process::id() },
+            )?;
+            tracing::info!(
+                "ready: http://{http}, administration on http://{admin}, modules from {}",
+                config.modules.display()
+            );
+            until_ended(&running, &mut stopping).await
+        }
+        Ok(false) => Ok(()),
+        Err(error) => Err(error),
+    };
+    match &ended {
+        Ok(()) => running.engine.stop(),
+        Err(error) => running.engine.fail(&error.to_string()),
+    }
+    // Nobody may think that the daemon can still be reached.
+    let _ = fs::remove_file(config.data.join("run.json"));
+    close.send_replace(true);
+    serving.await.context("the HTTP server ended badly")?;
+    tokio::task::spawn_blocking(move || stop(running)).await.context("the stop was interrupted")?;
+    ended
+}
+
+/// Opens log, store and modules, and starts the lanes.
+fn start(config: &Config) -> anyhow::Result<Running> {
+    let make =
+        |path: &Path| fs::create_dir_all(path).with_context(|| format!("cannot make the folder {}", path.display()));
+    make(&config.data)?;
+    make(&config.modules)?;
+    let lanes = config.lanes_effective();
+    let options = embedded::Options {
+        lanes,
+        partitions: config.partitions,
+        segment: segment::Options { segment_bytes: config.log.segment_bytes, ..segment::Options::default() },
+    };
+    let log = Arc::new(EmbeddedLog::open(&config.data.join("log"), options)?);
+    let store = Arc::new(Store::open(&config.data.join("store"), log.id(), log.end(), config.partitions)?);
+    let sandbox = Sandbox::new(config.limits.clone(), Some(&config.data.join("compiled")))?;
+    let modules = Modules::open(modules::Options { store_dir: config.data.join("modules"), sandbox })?;
+    let modules = Arc::new(modules);
+    let maker = Arc::clone(&log);
+    let shared = Shared {
+        log: Box::new(move |lane, on_committed| Box::new(maker.lane(lane, on_committed))),
+        history: log.reader(),
+        store: Arc::clone(&store),
+        book: Arc::clone(&modules) as Arc<dyn RuleBook>,
+        settings: settings(config, lanes),
+        queue_commands_max: config.queue.commands_max,
+        queue_bytes_max: config.queue.bytes_max,
+    };
+    let lanes = Lanes::start(&shared)?;
+    let engine = Engine::new(engine::Parts {
+        partitions: config.partitions,
+        lanes: lanes.ways.clone(),
+        book: Arc::clone(&modules) as Arc<dyn RuleBook>,
+        modules: Some(Arc::clone(&modules)),
+        history: log.reader(),
+        store: Arc::clone(&store),
+        readers_max: config.history.readers as usize,
+        readers_waiting_max: config.history.queue_max,
+    });
+    let inboxes: Vec<_> = lanes.ways.iter().map(|(inbox, _)| Arc::clone(inbox)).collect();
+    modules.subscribe(Arc::new(move |_| inboxes.iter().for_each(|inbox| inbox.tell(Control::Modules))));
+    let (seen_by, log_reader) = (lanes.ways.clone(), log.reader());
+    modules.check_with(Arc::new(move |of| cases::newest(seen_by.iter().map(|(_, board)| &**board), &*log_reader, of)));
+    Ok(Running { engine, lanes, store, log, modules })
+}
+
+fn settings(config: &Config, lanes: u32) -> Settings {
+    Settings {
+        lane: 0,
+        lanes,
+        partitions: config.partitions,
+        batch_commands_max: config.batch.commands_max,
+        batch_bytes_max: config.batch.bytes_max,
+        resident_aggregates_max: config.state.resident_states_max,
+        decider_bytes_max: config.state.resident_bytes_max,
+        checkpoint_aggregates: config.state.checkpoint_aggregates,
+        checkpoint_ms: config.state.checkpoint_interval_ms,
+        checkpoint_log_bytes: config.state.checkpoint_log_bytes,
+    }
+}
+
+/// Waits until every lane is restored. Returns whether it is: a stop may come first.
+async fn until_ready(running: &Running, stopping: &mut watch::Receiver<bool>) -> anyhow::Result<bool> {
+    let mut look = tokio::time::interval(Duration::from_millis(LOOK_MS));
+    while running.engine.status() != Status::Ready {
+        // Both are cancel-safe: a tick or a change that is not seen now is seen at the next turn.
+        tokio::select! {
+            _ = look.tick() => {}
+            _ = stopping.changed() => {}
+        }
+        if let Some((lane, Ended::Failed(reason))) = running.lanes.wait(Duration::ZERO) {
+            return Err(anyhow!("lane {lane} could not be restored: {reason}"));
+        }
+        if *stopping.borrow() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Waits until a stop is asked for or a lane cannot go on.
+async fn until_ended(running: &Running, stopping: &mut watch::Receiver<bool>) -> anyhow::Result<()> {
+    let mut look = tokio::time::interval(Duration::from_millis(20 * LOOK_MS));
+    while !*stopping.borrow() {
+        // Both are cancel-safe, as above.
+        tokio::select! {
+            _ = look.tick() => {}
+            changed = stopping.changed() => if changed.is_err() { return Ok(()) },
+        }
+        if let Some((lane, Ended::Failed(reason))) = running.lanes.wait(Duration::ZERO) {
+            return Err(anyhow!("lane {lane} stopped: {reason}"));
+        }
+    }
+    Ok(())
+}
+
+fn stop(running: Running) {
+    let Running { engine, lanes, store, log, modules } = running;
+    lanes.stop();
+    if let Err(error) = store.flush() {
+        tracing::warn!("the state store is not up to date, the next start reads more of the log: {error}");
+    }
+    log.close();
+    drop((engine, modules));
+}
+
+/// Written beside and renamed, so that a reader never sees half of it.
+fn write_run_file(data: &Path, file: &RunFile) -> anyhow::Result<()> {
+    let (beside, path) = (data.join("run.json.new"), data.join("run.json"));
+    let text = serde_json::to_vec(file)?;
+    fs::write(&beside, text)
+        .and_then(|()| fs::rename(&beside, &path))
+        .with_context(|| format!("cannot write {}", path.display()))
 }

@@ -1,7 +1,9 @@
 //! The command line: one file per command. docs/cli.md describes it for its users.
 
 mod ask;
+pub mod build;
 mod completions;
+pub mod new;
 mod run;
 pub mod send;
 
@@ -39,6 +41,10 @@ struct Host {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Make the crate of a new module.
+    New(new::NewArgs),
+    /// Build a module from its source.
+    Build(build::BuildArgs),
     /// Run the daemon.
     Run(run::RunArgs),
     /// Send one command, or a file of commands.
@@ -72,6 +78,17 @@ type Ended = anyhow::Result<Exit>;
 pub fn run(cli: Cli) -> ExitCode {
     let output = cli.output;
     let ended = match cli.command {
+        Command::New(args) => new::run(&args).map(|folder| {
+            println!("made {}: try `cd {} && cargo test && ordain dev`", folder.display(), folder.display());
+            Exit::Done
+        }),
+        Command::Build(args) => build::run(args, &crate::decider::describe::describe).and_then(|built| {
+            match output {
+                Output::Human => println!("{built}"),
+                Output::Json => println!("{}", serde_json::to_string(&built)?),
+            }
+            Ok(Exit::Done)
+        }),
         Command::Run(args) => run::run(args),
         Command::Send(args) => block_on(send::run(args, output)),
         Command::Completions(args) => completions::run(args),

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::decider::Limits;
 pub use load::{BadConfig, load};
 
 /// Everything that can be set.
@@ -201,46 +202,6 @@ impl Default for Queue {
     }
 }
 
-/// What a module may use.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Limits {
-    /// Time of one decision.
-    pub decide_ms: u64,
-    /// Time of one fold of a batch of events.
-    pub fold_ms: u64,
-    /// Time of a module's start and of its description of itself.
-    pub init_ms: u64,
-    /// Memory of one instance.
-    pub memory_bytes_max: usize,
-    /// Bytes of a module's file.
-    pub module_bytes_max: usize,
-    /// Bytes of the events or the rejection of one command.
-    pub result_bytes_max: usize,
-    /// Events of one command.
-    pub events_max: u32,
-    /// Bytes of one aggregate's state.
-    pub snapshot_bytes_max: usize,
-    /// Bytes a module may log during one call.
-    pub log_bytes_max: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            decide_ms: 50,
-            fold_ms: 1_000,
-            init_ms: 1_000,
-            memory_bytes_max: 256 * 1024 * 1024,
-            module_bytes_max: 8 * 1024 * 1024,
-            result_bytes_max: 1024 * 1024,
-            events_max: 1_000,
-            snapshot_bytes_max: 8 * 1024 * 1024,
-            log_bytes_max: 16 * 1024,
-        }
-    }
-}
-
 /// Resident states and checkpoints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -249,6 +210,8 @@ pub struct State {
     pub resident_states_max: usize,
     /// Memory of one lane's instance of one type above which states are let go.
     pub resident_bytes_max: usize,
+    /// Changed aggregates of one lane after which a checkpoint is written.
+    pub checkpoint_aggregates: usize,
     /// Longest time between two checkpoints while commands come in.
     pub checkpoint_interval_ms: u64,
     /// Bytes of log after which a checkpoint is written.
@@ -258,8 +221,9 @@ pub struct State {
 impl Default for State {
     fn default() -> Self {
         Self {
-            resident_states_max: 50_000,
+            resident_states_max: 500_000,
             resident_bytes_max: 192 * 1024 * 1024,
+            checkpoint_aggregates: 50_000,
             checkpoint_interval_ms: 30_000,
             checkpoint_log_bytes: 64 * 1024 * 1024,
         }

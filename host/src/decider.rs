@@ -14,6 +14,8 @@ pub mod native;
 pub mod refused;
 pub mod sandbox;
 pub mod schemas;
+pub mod seal;
+pub mod self_check;
 mod shape;
 #[cfg(test)]
 pub mod testing;

@@ -223,11 +223,14 @@ pub struct Parts {
     pub store: Arc<Store>,
     /// Reads of the past at once.
     pub readers_max: usize,
+    /// Reads of the past that wait for their turn.
+    pub readers_waiting_max: usize,
 }
 
 struct Inner {
     parts: Parts,
     readers: Semaphore,
+    readers_and_waiting: Semaphore,
     /// Set when the host stops or cannot go on; else it is starting or ready, as the lanes say.
     ended: ArcSwapOption<Status>,
 }
@@ -236,7 +239,8 @@ impl Engine {
     /// An engine over lanes that are being started.
     pub fn new(parts: Parts) -> Self {
         let readers = Semaphore::new(parts.readers_max);
-        Self(Arc::new(Inner { parts, readers, ended: ArcSwapOption::empty() }))
+        let readers_and_waiting = Semaphore::new(parts.readers_max + parts.readers_waiting_max);
+        Self(Arc::new(Inner { parts, readers, readers_and_waiting, ended: ArcSwapOption::empty() }))
     }
 
     /// Number of partitions, fixed for ever.
@@ -376,7 +380,8 @@ impl Engine {
         &self,
         read: impl FnOnce(&dyn crate::log::History) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, ReadError> {
-        let _permit = self.0.readers.try_acquire().map_err(|_| ReadError::Busy)?;
+        let _place = self.0.readers_and_waiting.try_acquire().map_err(|_| ReadError::Busy)?;
+        let _turn = self.0.readers.acquire().await.map_err(|_| ReadError::Busy)?;
         let history = Arc::clone(&self.0.parts.history);
         let task = tokio::task::spawn_blocking(move || read(&*history));
         task.await.unwrap_or_else(|error| Err(ReadError::Broken(format!("a reader of the past ended: {error}"))))
@@ -514,6 +519,7 @@ impl Engine {
             return Err("this host runs rules that are compiled in: nothing can be deployed".to_owned());
         };
         let task = tokio::task::spawn_blocking(move || modules.deploy(wasm, "upload"));
-        task.await.map_err(|error| format!("the check of the module ended: {error}"))?
+        let checked = task.await.map_err(|error| format!("the check of the module ended: {error}"))?;
+        checked.map(|activated| activated.digest).map_err(|refused| refused.to_string())
     }
 }

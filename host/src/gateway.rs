@@ -85,6 +85,12 @@ impl Listeners {
     }
 }
 
+/// Waits until the daemon stops. Cancel-safe: it takes nothing.
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    // A sender that is gone is a daemon that is gone.
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
 async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, String> {
     TcpListener::bind(address).await.map_err(|e| {
         format!("cannot listen on {address}: {e}; choose another address with {flag} (port 0 = any free one)")

@@ -7,6 +7,7 @@
 //!   lane commits one command at once, a busy one whatever was decided during the last commit.
 //! - What is in memory is a cache of the log: after any doubt about a commit it is dropped and read back.
 
+pub mod cases;
 pub mod inbox;
 mod load;
 mod reads;
@@ -25,7 +26,7 @@ use std::time::Duration;
 
 use crate::decider::RuleBook;
 use crate::engine::{Reply, Submission, Unanswered};
-use crate::log::{BlockBuilder, History, LaneLog, LogError};
+use crate::log::{BlockBuilder, History, LaneLog, LogError, Lsn};
 use crate::message::{Command, Digest, FailureReason};
 use crate::state_machine::aggregates::Index;
 use crate::state_machine::{Applied, StateMachine, Touched};
@@ -64,6 +65,8 @@ pub struct Settings {
     pub checkpoint_aggregates: usize,
     /// Milliseconds after which it is in any case, if something changed.
     pub checkpoint_ms: u64,
+    /// Bytes of log after which it is in any case, so that a restart reads no more than about this.
+    pub checkpoint_log_bytes: u64,
 }
 
 /// What others may see of a lane while it runs.
@@ -83,8 +86,24 @@ pub struct Board {
     pub quarantined: AtomicU64,
     /// Digest of the current rules of each type.
     pub digests: Mutex<Vec<(String, Digest)>>,
+    /// The newest committed blocks: what really happened, to try new rules on.
+    pub newest_blocks: Mutex<VecDeque<Lsn>>,
     /// Woken after each commit.
     pub settled: tokio::sync::Notify,
+}
+
+/// Blocks a board names.
+const NEWEST_BLOCKS: usize = 32;
+
+impl Board {
+    /// Notes a committed block.
+    fn note(&self, lsn: Lsn) {
+        let mut newest = self.newest_blocks.lock().expect("no panic while held");
+        if newest.len() == NEWEST_BLOCKS {
+            newest.pop_front();
+        }
+        newest.push_back(lsn);
+    }
 }
 
 /// Why a lane ended.

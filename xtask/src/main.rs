@@ -57,10 +57,10 @@ fn setup() -> Result<(), Failed> {
     })
 }
 
-fn build(packages: &[&str]) -> Result<(), Failed> {
-    let mut args = vec!["build", "--release", "--locked"];
-    args.extend(packages.iter().flat_map(|package| ["--package", package]));
-    cargo(&args)
+/// Builds every program of the repository. Always all of them: with fewer, the features of shared dependencies differ,
+/// and Wasmtime would be compiled once more.
+fn build() -> Result<(), Failed> {
+    cargo(&["build", "--release", "--locked", "--workspace"])
 }
 
 /// A module built from source, with the cargo features that make it a version of its own.
@@ -88,7 +88,7 @@ const GUESTS: [Guest; 8] = [
 /// Builds the modules of demo and tests into target/guests.
 fn guests() -> Result<String, Failed> {
     setup()?;
-    build(&["ordain"])?;
+    build()?;
     let folder = "target/guests";
     std::fs::create_dir_all(folder).map_err(|error| Failed(format!("cannot make {folder}: {error}")))?;
     for Guest { package, features, file } in GUESTS {
@@ -106,7 +106,6 @@ fn guests() -> Result<String, Failed> {
 fn demo(rest: &[&str]) -> Result<(), Failed> {
     println!("building the daemon and the demo; the first time this takes a few minutes");
     let guests = guests()?;
-    build(&["ordain-demo"])?;
     std::fs::create_dir_all("target/reports")
         .map_err(|error| Failed(format!("cannot make target/reports: {error}")))?;
     let (v1, v2) = (format!("{guests}/bank-v1.wasm"), format!("{guests}/bank-v2-fee.wasm"));
@@ -131,7 +130,6 @@ fn bench(rest: &[&str]) -> Result<(), Failed> {
     let guests = guests()?;
     let ledger = format!("{guests}/ledger.wasm");
     program("target/release/ordain", &["build", "--path", "benches/ledger", "--out", &ledger])?;
-    build(&["ordain-benches"])?;
     std::fs::create_dir_all("target/reports")
         .map_err(|error| Failed(format!("cannot make target/reports: {error}")))?;
     let mut args = vec!["core", "--report", "target/reports/bench-core.json"];
@@ -141,7 +139,6 @@ fn bench(rest: &[&str]) -> Result<(), Failed> {
 
 fn torture(rest: &[&str]) -> Result<(), Failed> {
     guests()?;
-    build(&["ordain-tests"])?;
     let mut args = vec!["--ordain", "target/release/ordain", "--guests", "target/guests"];
     args.extend(rest);
     program("target/release/ordain-torture", &args)

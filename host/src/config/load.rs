@@ -103,7 +103,7 @@ impl Provider for Variable {
 /// What no type can say: ranges, and settings that contradict each other.
 fn validate(config: &Config) -> Result<(), BadConfig> {
     let http = &config.http;
-    let ranges: [(&str, u64, u64, u64); 24] = [
+    let ranges: [(&str, u64, u64, u64); 21] = [
         ("partitions", config.partitions.into(), 1, 32_768),
         ("lanes", config.lanes.into(), 0, config.partitions.into()),
         ("http.connections_max", http.connections_max.into(), 1, 1_000_000),
@@ -124,9 +124,6 @@ fn validate(config: &Config) -> Result<(), BadConfig> {
         ("batch.bytes_max", config.batch.bytes_max as u64, 1024, 512 * 1024 * 1024),
         ("queue.commands_max", config.queue.commands_max as u64, 1, 1 << 24),
         ("queue.bytes_max", config.queue.bytes_max as u64, http.body_bytes_max as u64, 1 << 36),
-        ("limits.decide_ms", config.limits.decide_ms, 1, 60_000),
-        ("limits.fold_ms", config.limits.fold_ms, 1, 600_000),
-        ("limits.events_max", config.limits.events_max.into(), 1, 1_000_000),
         ("history.readers", config.history.readers.into(), 1, 1024),
     ];
     for (key, value, min, max) in ranges {
@@ -134,6 +131,7 @@ fn validate(config: &Config) -> Result<(), BadConfig> {
             return Err(BadConfig(format!("the setting `{key}` is {value}: use {min} to {max}")));
         }
     }
+    config.limits.check().map_err(BadConfig)?;
     if !http.insecure && !(http.listen.ip().is_loopback() && http.admin_listen.ip().is_loopback()) {
         return Err(BadConfig(format!(
             "the listeners are {} and {}, which others than this machine may reach, and nobody has to prove who they are: \

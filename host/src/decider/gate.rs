@@ -16,6 +16,7 @@ use wasmparser::{
 use super::limits::Limits;
 use super::refused::{Refused, Rule};
 use super::schemas::Schemas;
+use super::seal;
 use super::text::one_line;
 
 #[cfg(test)]
@@ -59,6 +60,8 @@ pub struct Gated {
     pub sdk: String,
     /// Its schemas, if it was built by `ordain build`.
     pub schemas: Option<Schemas>,
+    /// Its build sealed it, so it is surely whole.
+    pub sealed: bool,
     /// What is allowed and still smells.
     pub warnings: Vec<String>,
 }
@@ -78,7 +81,8 @@ pub fn check(bytes: &[u8], limits: &Limits) -> Result<Gated, Refused> {
             ),
         ));
     }
-    catch_unwind(AssertUnwindSafe(|| Gate::new(limits).run(bytes))).unwrap_or_else(|_| {
+    let sealed = seal::check(bytes)?;
+    catch_unwind(AssertUnwindSafe(|| Gate::new(limits).run(bytes, sealed))).unwrap_or_else(|_| {
         Err(Refused::new(Rule::Invalid, "the module's bytes broke the parser: build it again with a current toolchain"))
     })
 }
@@ -103,7 +107,7 @@ impl<'a> Gate<'a> {
         }
     }
 
-    fn run(mut self, bytes: &[u8]) -> Result<Gated, Refused> {
+    fn run(mut self, bytes: &[u8], sealed: bool) -> Result<Gated, Refused> {
         let mut validator = Validator::new_with_features(FEATURES);
         let mut types = None;
         for payload in Parser::new(0).parse_all(bytes) {
@@ -129,7 +133,7 @@ impl<'a> Gate<'a> {
                 ),
             ));
         };
-        Ok(Gated { sdk, schemas: self.schemas, warnings: self.warnings })
+        Ok(Gated { sdk, schemas: self.schemas, sealed, warnings: self.warnings })
     }
 
     /// What is refused before the validator spends time on it, and what the validator does not know.

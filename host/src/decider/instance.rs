@@ -11,7 +11,6 @@ use super::guest::{Guest, Place, garbage, too_large};
 use super::limits::Limits;
 use super::logs::Logs;
 use super::module::Module;
-use super::sandbox::Sandbox;
 use super::shape;
 use super::text::{SENTENCE_BYTES_MAX, one_line};
 use super::{Decider, Fault, Form, Slot, Verdict};
@@ -56,8 +55,8 @@ impl Instance {
     ///
     /// # Errors
     /// [`Fault`] if it does not start within its limits.
-    pub fn new(sandbox: &Sandbox, module: &Module) -> Result<Self, Fault> {
-        let limits = sandbox.limits();
+    pub fn new(module: &Module) -> Result<Self, Fault> {
+        let (sandbox, limits) = (module.sandbox(), module.sandbox().limits());
         Ok(Self {
             guest: Ok(Guest::start(sandbox.engine(), module.code(), limits)?),
             bounds: limits.into(),

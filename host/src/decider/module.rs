@@ -6,9 +6,12 @@ use std::sync::Arc;
 use ordain_sdk::contract::{CONTRACT_VERSION, Manifest};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::instance::Instance;
 use super::refused::{Refused, Rule};
+use super::sandbox::Sandbox;
 use super::schemas::Schemas;
 use super::text::one_line;
+use super::{Decider, Fault, Rules};
 use crate::message::{AggregateType, Digest};
 
 /// Sample commands a module may bring.
@@ -26,6 +29,7 @@ struct Inner {
     state_tag: u64,
     warnings: Vec<String>,
     code: wasmtime::Module,
+    sandbox: Sandbox,
 }
 
 impl Module {
@@ -39,6 +43,7 @@ impl Module {
         schemas: Option<Schemas>,
         warnings: Vec<String>,
         code: wasmtime::Module,
+        sandbox: Sandbox,
     ) -> Result<Self, Refused> {
         let describes = |what: String| Refused::new(Rule::Describe, what);
         let aggregate_type = AggregateType::parse(&manifest.aggregate_type)
@@ -56,7 +61,7 @@ impl Module {
             )));
         }
         let state_tag = state_tag(&manifest, schemas.as_ref(), digest);
-        Ok(Self(Arc::new(Inner { digest, aggregate_type, manifest, schemas, state_tag, warnings, code })))
+        Ok(Self(Arc::new(Inner { digest, aggregate_type, manifest, schemas, state_tag, warnings, code, sandbox })))
     }
 
     /// Its identity.
@@ -90,8 +95,27 @@ impl Module {
         &self.0.warnings
     }
 
+    /// Where it was compiled, and where its instances run.
+    pub fn sandbox(&self) -> &Sandbox {
+        &self.0.sandbox
+    }
+
     pub(super) fn code(&self) -> &wasmtime::Module {
         &self.0.code
+    }
+}
+
+impl Rules for Module {
+    fn digest(&self) -> Digest {
+        self.0.digest
+    }
+
+    fn state_tag(&self) -> u64 {
+        self.0.state_tag
+    }
+
+    fn instantiate(&self) -> Result<Box<dyn Decider>, Fault> {
+        Ok(Box::new(Instance::new(self)?))
     }
 }
 

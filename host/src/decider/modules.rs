@@ -1,67 +1,242 @@
 //! The registry of modules: which are stored, which is active for each type, which were refused and why.
+//!
+//! One thread checks candidates, one at a time and at low priority; readers of what is active never wait for it. A
+//! module is published only after it is stored and the record that it is active is on disk, so that what decided an
+//! event can always be found by its digest.
 
-use serde::Serialize;
+mod files;
+pub mod listing;
+mod record;
+mod watch;
+mod worker;
 
-use crate::message::Digest;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Every type's modules, for people and for `GET /v1/modules`.
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct Listing {
-    /// Types in order of their names.
-    pub types: Vec<TypeListing>,
-    /// Files and uploads that were refused and belong to no known type, newest first.
-    pub refused: Vec<RefusedListing>,
+use arc_swap::ArcSwap;
+
+use super::refused::{Refused, Rule};
+use super::self_check::Case;
+use super::{Module, RuleBook, Rules, Sandbox};
+use crate::message::{AggregateType, Digest};
+
+use files::Files;
+use listing::RefusedOnes;
+pub use listing::{Listing, RefusedListing, TypeListing};
+use record::Record;
+use worker::Job;
+
+#[cfg(test)]
+mod tests;
+
+/// Candidates that wait for the one that is being checked.
+const WAITING_MAX: usize = 4;
+/// Archived modules kept compiled.
+const ARCHIVED_MAX: usize = 8;
+
+/// Real cases of a type to check a candidate with; few, since each is decided four times.
+pub type CaseSource = dyn Fn(&AggregateType) -> Vec<Case> + Send + Sync;
+/// Told of each module right after it was published. Called on the registry's own thread: it must not wait.
+pub type OnPublished = dyn Fn(&Active) + Send + Sync;
+
+/// What a registry is opened with.
+pub struct Options {
+    /// Folder of the stored modules and of the record which is active.
+    pub store_dir: PathBuf,
+    /// Where modules are compiled and run.
+    pub sandbox: Sandbox,
 }
 
-/// The modules of one type.
-#[derive(Debug, Clone, Serialize)]
-pub struct TypeListing {
-    /// The aggregate type.
-    #[serde(rename = "type")]
-    pub aggregate_type: String,
-    /// Digest of the active module.
-    pub active: Digest,
-    /// Since when it is active, in milliseconds since 1970-01-01 UTC.
+/// The registry cannot be opened; the message says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct CannotOpen(pub String);
+
+/// The active module of a type.
+#[derive(Debug, Clone)]
+pub struct Active {
+    /// The module.
+    pub module: Module,
+    /// Since when, in milliseconds since 1970-01-01 UTC.
     pub since_ms: i64,
-    /// The state version it declares.
-    pub state_version: u32,
-    /// Lanes that decide by it now.
-    pub lanes: Vec<u32>,
-    /// Digests that were active before, newest first.
-    pub former: Vec<Digest>,
-    /// What was refused for this type, newest first.
-    pub refused: Vec<RefusedListing>,
+    /// Which one of its type it is; each publication is one more, over restarts too.
+    pub generation: u64,
 }
 
-/// A module that was refused.
-#[derive(Debug, Clone, Serialize)]
-pub struct RefusedListing {
-    /// Digest of the bytes, if they could be read.
-    pub digest: Option<Digest>,
-    /// File name or `upload`.
-    pub origin: String,
-    /// Why, and what to do.
-    pub reason: String,
-    /// When, in milliseconds since 1970-01-01 UTC.
-    pub at_ms: i64,
+/// A candidate that is in service now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Activated {
+    /// Its type.
+    pub aggregate_type: AggregateType,
+    /// Its identity.
+    pub digest: Digest,
+    /// It was the active one already: nothing changed.
+    pub unchanged: bool,
+    /// What is no reason to refuse it, for people.
+    pub warnings: Vec<String>,
 }
-/// Placeholder
-pub struct Modules;
+
+/// The registry. Its threads end with it.
+pub struct Modules {
+    shared: Arc<Shared>,
+    jobs: SyncSender<Job>,
+    watcher: Mutex<Option<watch::Watcher>>,
+}
+
+struct Shared {
+    files: Files,
+    sandbox: Sandbox,
+    active: ArcSwap<HashMap<String, Arc<Active>>>,
+    publications: AtomicU64,
+    record: Mutex<Record>,
+    refused: Mutex<RefusedOnes>,
+    archived: Mutex<Vec<Module>>,
+    cases: Mutex<Option<Arc<CaseSource>>>,
+    subscribers: Mutex<Vec<Arc<OnPublished>>>,
+}
+
+/// Takes a lock. A panic while it was held left nothing half done: each holder changes one value.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Modules {
-    /// x
-    pub fn list(&self) -> Listing {
-        todo!()
+    /// Opens the store and puts the modules in service that were active when it was closed.
+    ///
+    /// # Errors
+    /// [`CannotOpen`] if the store is unreadable or a stored module is not what it was. Nothing is skipped: a type whose
+    /// rules are gone must not look like a type that never was.
+    pub fn open(options: Options) -> Result<Self, CannotOpen> {
+        let files = Files::open(options.store_dir).map_err(CannotOpen)?;
+        let record = files.read_record().map_err(CannotOpen)?;
+        let mut active = HashMap::new();
+        for (name, one) in &record.types {
+            let module = load(&files, &options.sandbox, one.active).map_err(|refused| {
+                CannotOpen(format!(
+                    "the active module {} of {name} does not start: {refused}; put the file {} back from a backup, or undo \
+                     the change of limits",
+                    one.active,
+                    files.path(one.active).display()
+                ))
+            })?;
+            let entry = Active { module, since_ms: one.since_ms, generation: one.generation };
+            active.insert(name.clone(), Arc::new(entry));
+        }
+        let shared = Arc::new(Shared {
+            files,
+            sandbox: options.sandbox,
+            active: ArcSwap::from_pointee(active),
+            publications: AtomicU64::new(0),
+            record: Mutex::new(record),
+            refused: Mutex::default(),
+            archived: Mutex::default(),
+            cases: Mutex::default(),
+            subscribers: Mutex::default(),
+        });
+        let (jobs, queue) = sync_channel(WAITING_MAX);
+        worker::start(Arc::clone(&shared), queue).map_err(CannotOpen)?;
+        Ok(Self { shared, jobs, watcher: Mutex::default() })
     }
-    /// x
-    pub fn deploy(&self, _: Vec<u8>, _: &str) -> Result<Digest, String> {
-        todo!()
+
+    /// Where real cases come from. Until this is called candidates are checked with their own samples only.
+    pub fn check_with(&self, cases: Arc<CaseSource>) {
+        *lock(&self.shared.cases) = Some(cases);
+    }
+
+    /// Watches a folder as an inbox from now on: the latest valid arrival of a type becomes active. What was seen there
+    /// before the last stop is no arrival.
+    ///
+    /// # Errors
+    /// [`CannotOpen`] if the folder cannot be made or read.
+    pub fn watch(&self, inbox: PathBuf) -> Result<(), CannotOpen> {
+        let watcher = watch::Watcher::start(Arc::clone(&self.shared), self.jobs.clone(), inbox).map_err(CannotOpen)?;
+        *lock(&self.watcher) = Some(watcher);
+        Ok(())
+    }
+
+    /// Checks a module and puts it in service. Waits for its turn and for the check: seconds.
+    ///
+    /// # Errors
+    /// [`Refused`], which is listed too; what was active goes on.
+    pub fn deploy(&self, wasm: Vec<u8>, origin: &str) -> Result<Activated, Refused> {
+        let (reply, answer) = sync_channel(1);
+        let stopping = || Refused::new(Rule::Store, "the host is stopping: deploy the module again when it runs");
+        let job = Job { wasm, origin: origin.to_owned(), file: None, reply };
+        self.jobs.send(job).map_err(|_| stopping())?;
+        answer.recv().map_err(|_| stopping())?
+    }
+
+    /// The active module of a type. Never waits.
+    pub fn get_active(&self, aggregate_type: &str) -> Option<Arc<Active>> {
+        self.shared.active.load().get(aggregate_type).cloned()
+    }
+
+    /// Number of publications since the start: as long as it is the same, nothing changed.
+    pub fn publications(&self) -> u64 {
+        self.shared.publications.load(Ordering::Acquire)
+    }
+
+    /// A module that is or was active, by its digest.
+    ///
+    /// # Errors
+    /// [`Refused`] if it is not stored, or its file is not what it was.
+    pub fn get(&self, digest: Digest) -> Result<Module, Refused> {
+        if let Some(active) = self.shared.active.load().values().find(|one| one.module.digest() == digest) {
+            return Ok(active.module.clone());
+        }
+        if let Some(module) = lock(&self.shared.archived).iter().find(|one| one.digest() == digest) {
+            return Ok(module.clone());
+        }
+        let module = load(&self.shared.files, &self.shared.sandbox, digest)?;
+        let mut archived = lock(&self.shared.archived);
+        if archived.len() >= ARCHIVED_MAX {
+            archived.remove(0);
+        }
+        archived.push(module.clone());
+        Ok(module)
+    }
+
+    /// Every type's modules. `lanes` is left empty: the registry does not know them.
+    pub fn list(&self) -> Listing {
+        listing::list(&lock(&self.shared.record), &lock(&self.shared.refused), &self.shared.active.load())
+    }
+
+    /// Asks to be told of each publication.
+    pub fn subscribe(&self, on_published: Arc<OnPublished>) {
+        lock(&self.shared.subscribers).push(on_published);
     }
 }
-impl super::RuleBook for Modules {
-    fn active(&self, _: &str) -> Option<std::sync::Arc<dyn super::Rules>> {
-        todo!()
+
+impl RuleBook for Modules {
+    fn active(&self, aggregate_type: &str) -> Option<Arc<dyn Rules>> {
+        let active = self.get_active(aggregate_type)?;
+        Some(active)
     }
+
     fn types(&self) -> Vec<String> {
-        todo!()
+        self.shared.active.load().keys().cloned().collect()
     }
+}
+
+impl Rules for Active {
+    fn digest(&self) -> Digest {
+        self.module.digest()
+    }
+
+    fn state_tag(&self) -> u64 {
+        self.module.state_tag()
+    }
+
+    fn instantiate(&self) -> Result<Box<dyn super::Decider>, super::Fault> {
+        self.module.instantiate()
+    }
+}
+
+/// Reads a stored module and compiles it.
+fn load(files: &Files, sandbox: &Sandbox, digest: Digest) -> Result<Module, Refused> {
+    let wasm = files.read(digest).map_err(|what| Refused::new(Rule::Store, what))?;
+    sandbox.compile(&wasm)
 }

@@ -59,4 +59,8 @@ pub enum Rule {
     OwnWords,
     /// It cannot read what is in the log.
     History,
+    /// It came before the module that is active.
+    Outdated,
+    /// It is good, but could not be stored.
+    Store,
 }

@@ -83,11 +83,11 @@ impl Sandbox {
     /// # Errors
     /// [`Refused`] with the first rule that is broken.
     pub fn compile(&self, bytes: &[u8]) -> Result<Module, Refused> {
-        let Gated { sdk: _, schemas, warnings } = gate::check(bytes, &self.0.limits)?;
+        let Gated { schemas, warnings, .. } = gate::check(bytes, &self.0.limits)?;
         let digest = Digest::of(bytes);
         let code = self.code(digest, bytes)?;
         let manifest = self.describe(&code)?;
-        Module::assemble(digest, manifest, schemas, warnings, code)
+        Module::assemble(digest, manifest, schemas, warnings, code, self.clone())
     }
 
     fn code(&self, digest: Digest, bytes: &[u8]) -> Result<wasmtime::Module, Refused> {

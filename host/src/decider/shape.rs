@@ -36,6 +36,22 @@ pub fn is_tagged(bytes: &[u8]) -> bool {
     }
 }
 
+/// The variant's name of a tagged value.
+pub fn variant(bytes: &[u8]) -> Option<&str> {
+    let mut rest = if bytes.first() == Some(&0x81) { &bytes[1..] } else { bytes };
+    let whole = rest;
+    take_head(&mut rest)?;
+    let text = &whole[..whole.len() - rest.len()];
+    let head = match text.first()? {
+        0xa1..=0xbf => 1,
+        0xd9 => 2,
+        0xda => 3,
+        0xdb => 5,
+        _ => return None,
+    };
+    std::str::from_utf8(&text[head..]).ok()
+}
+
 /// Whether the bytes are exactly one well-formed value: lengths fit, strings are UTF-8, nesting is bounded.
 /// Loops instead of recursing, because depth is the module's choice.
 pub fn is_value(bytes: &[u8]) -> bool {
@@ -134,6 +150,9 @@ mod tests {
         for bad in ["1", "null", "{}", r#"{"A":1,"B":2}"#, r#"["A"]"#, r#""""#] {
             assert!(!is_tagged(&pack(bad)), "{bad}");
         }
+        assert_eq!(variant(&pack(r#"{"Deposited":{"amount":500}}"#)), Some("Deposited"));
+        assert_eq!(variant(&pack(&format!("{:?}", "x".repeat(300)))), Some(&*"x".repeat(300)));
+        assert_eq!(variant(&pack("17")), None);
         assert!(!is_tagged(&[]), "nothing is no value");
         assert!(!is_tagged(&[0x81, 0x01, 0x01]), "a variant has a name");
     }

@@ -71,7 +71,7 @@ fn refused<'a>(all: &'a [RefusedListing], digest: Digest, known: Known<'a>) -> O
 /// `POST /v1/modules`: checks a module and makes it the active one of its type.
 pub async fn deploy(State(gateway): State<Gateway>, body: Body) -> Result<Response, Problem> {
     let http = &gateway.config.http;
-    let wasm = body::whole(body, gateway.config.limits.module_bytes_max, http.body_timeout_ms).await?;
+    let wasm = body::whole(body, gateway.config.limits.module_bytes_max as usize, http.body_timeout_ms).await?;
     let late = || {
         let detail = format!(
             "the module was not checked within {} ms: GET /v1/modules shows what became of it",

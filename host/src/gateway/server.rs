@@ -19,9 +19,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::Gateway;
 use super::body::Held;
 use super::guarded::{Guarded, Phase, Times};
+use super::{Gateway, stopped};
 use crate::config::Http;
 
 /// What a client gets that comes when there is no room.
@@ -44,7 +44,7 @@ pub async fn serve(listener: TcpListener, gateway: Gateway, routes: Router, mut 
                 Err(e) => pause(e).await,
             },
             Some(_) = connections.join_next() => {}
-            _ = stopping.wait_for(|stop| *stop) => break,
+            () = stopped(&mut stopping) => break,
         }
     }
     drop(listener);

@@ -88,6 +88,7 @@ impl Lane {
         }
         self.board.events_restored.fetch_add(events, Ordering::Relaxed);
         self.upkeep.settled(block);
+        self.board.note(block.lsn());
         if *kept > UNFOLDED_BYTES_MAX {
             *kept = 0;
             self.fold_unfolded()?;

@@ -25,6 +25,7 @@ impl Lane {
         };
         self.machine.settle(number, block.lsn(), &touched(&waiters), self.upkeep.dirty());
         self.upkeep.settled(block);
+        self.board.note(block.lsn());
         self.board.commits.fetch_add(1, Ordering::Relaxed);
         self.board.commands_answered.fetch_add(waiters.len() as u64, Ordering::Relaxed);
         let mut lines = Lines::default();

@@ -36,6 +36,7 @@ fn settings(lanes: u32) -> Settings {
         decider_bytes_max: usize::MAX,
         checkpoint_aggregates: 10_000,
         checkpoint_ms: 10_000,
+        checkpoint_log_bytes: 64 << 20,
     }
 }
 
@@ -65,6 +66,7 @@ impl Host {
             history: log.reader(),
             store,
             readers_max: 4,
+            readers_waiting_max: 64,
         });
         drop(shared);
         let host = Self { lanes, engine, log: Arc::into_inner(log).unwrap() };

@@ -16,8 +16,6 @@ use crate::store::{Key, Mark, Recent, Stored};
 
 /// Aggregates written, moved or evicted in one piece.
 const PIECE: usize = 64;
-/// Bytes of log after which a checkpoint begins in any case, so that a restart reads no more than about this.
-const CHECKPOINT_LOG_BYTES: u64 = 256 * 1024 * 1024;
 
 /// A checkpoint that is being written.
 struct Round {
@@ -117,7 +115,7 @@ impl Lane {
 
     fn begin_checkpoint(&mut self) {
         let due = self.upkeep.dirty.len() >= self.settings.checkpoint_aggregates
-            || self.upkeep.position.0 - self.upkeep.marked.0 >= CHECKPOINT_LOG_BYTES
+            || self.upkeep.position.0 - self.upkeep.marked.0 >= self.settings.checkpoint_log_bytes
             || self.upkeep.since.elapsed().as_millis() as u64 >= self.settings.checkpoint_ms;
         if !due || self.upkeep.round.is_some() || self.upkeep.dirty.is_empty() {
             return;

@@ -79,11 +79,14 @@ impl EmbeddedLog {
         let lock = Lock::take(folder)?;
         let known = Layout::read(&*disk, folder, options.partitions)?;
         let writer = Writer::open(Arc::clone(&disk), folder, options.segment)?;
-        let layout = match known {
-            Some(layout) => layout,
-            None if writer.end() == Lsn(0) => Layout::make(&*disk, folder, options.partitions)?,
-            None => return Err(layout::missing(folder)),
-        };
+        if known.is_none() && writer.end() > Lsn(0) {
+            return Err(layout::missing(folder));
+        }
+        let layout = known.unwrap_or_else(|| Layout::new(options.partitions));
+        if writer.end() == Lsn(0) {
+            // Also if it is there: the process that wrote it may have failed to make its name durable.
+            layout.write(&*disk, folder)?;
+        }
         let reader = writer.reader();
         let shared = Arc::new(Shared::new(options.lanes));
         let (finished, to_seal) = std::sync::mpsc::sync_channel::<segment::Finished>(1);

@@ -20,6 +20,8 @@ mod index;
 mod mark;
 mod reader;
 mod recovery;
+#[cfg(test)]
+mod tests;
 mod window;
 mod writer;
 

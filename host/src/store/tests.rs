@@ -206,7 +206,7 @@ fn what_is_not_this_logs_store_is_wiped() {
         ("whose it is", LOG, 4, |dir| fs::remove_file(dir.join("tree/current")).unwrap()),
         ("proved itself", LOG, 4, |dir| fs::write(dir.join("unproven"), "...").unwrap()),
         ("a read failed", LOG, 4, |dir| fs::write(dir.join("suspect"), "a read failed").unwrap()),
-        ("opening", LOG, 4, |dir| {
+        ("Not a directory", LOG, 4, |dir| {
             fs::remove_dir_all(dir.join("tree")).unwrap();
             fs::write(dir.join("tree"), "a file").unwrap();
         }),

@@ -43,10 +43,14 @@ impl Toolchain {
         if added.is_ok_and(|status| status.success()) && has_target(&home) {
             return Ok(Self::default());
         }
-        match sysroot(SYSTEM_RUSTC.as_ref(), folder).filter(|system| has_source(system)) {
-            Some(_) => {
-                eprintln!("that failed; compiling the standard library with {SYSTEM_RUSTC} instead (once, a minute)");
-                Ok(Self::with_source(SYSTEM_RUSTC, &home))
+        let system = sysroot(SYSTEM_RUSTC.as_ref(), folder).map(|home| (OsString::from(SYSTEM_RUSTC), home));
+        let with_source =
+            [Some((rustc, home.clone())), system].into_iter().flatten().find(|(_, home)| has_source(home));
+        match with_source {
+            Some((rustc, _)) => {
+                let name = rustc.display();
+                eprintln!("that failed; compiling the standard library with {name} instead (once, about a minute)");
+                Ok(Self::with_source(&rustc, &home))
             }
             None => bail!("{}", instructions(&home)),
         }
@@ -54,7 +58,7 @@ impl Toolchain {
 
     /// A compiler without the target, but with the source of the standard library. Its own nightly switch is needed
     /// for that; `home` is the usual toolchain, whose linker is used.
-    fn with_source(rustc: &str, home: &Path) -> Self {
+    fn with_source(rustc: &OsStr, home: &Path) -> Self {
         Self {
             arguments: vec!["-Zbuild-std=std,panic_abort".into()],
             variables: vec![
@@ -136,7 +140,7 @@ mod tests {
         let text = instructions(home.path());
         assert!(text.contains("apt-get install rustc-web rust-web-src\n"));
         assert!(text.contains(&format!("LINKER={} \\\n", bin.join("rust-lld").display())), "{text}");
-        let toolchain = Toolchain::with_source(SYSTEM_RUSTC, home.path());
+        let toolchain = Toolchain::with_source(SYSTEM_RUSTC.as_ref(), home.path());
         assert_eq!(toolchain.arguments, ["-Zbuild-std=std,panic_abort"]);
     }
 }

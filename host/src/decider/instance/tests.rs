@@ -4,7 +4,7 @@ use crate::decider::testing::{compile, context, events, honest, sandbox};
 fn start() -> Instance {
     let sandbox = sandbox();
     let module = compile(&sandbox, &honest());
-    Instance::new(&sandbox, &module).unwrap()
+    Instance::new(&module).unwrap()
 }
 
 #[test]

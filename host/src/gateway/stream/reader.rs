@@ -9,6 +9,7 @@ use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::super::stopped;
 use super::line::Lines;
 use super::{Note, Stream, counted};
 use crate::engine::{Reply, Submission};
@@ -74,7 +75,7 @@ impl<'a> Reader<'a> {
             // Cancel-safe: a frame that is not returned is not taken; the wait for the stop holds nothing.
             let piece = tokio::select! {
                 piece = tokio::time::timeout_at(self.deadline(), body.frame()) => piece,
-                _ = stopping.wait_for(|stop| *stop) => return,
+                () = stopped(&mut stopping) => return,
             };
             match piece {
                 Ok(Some(Ok(frame))) => {

@@ -89,14 +89,18 @@ impl Layout {
         Ok(Self { log, partitions: written.partitions })
     }
 
-    /// Writes the layout of a new log, durably and as a whole.
+    /// The layout of a new log, with a name that no other has.
+    pub fn new(partitions: u32) -> Self {
+        Self { log: uuid::Uuid::now_v7().as_u128(), partitions }
+    }
+
+    /// Writes the layout, durably and as a whole.
     ///
     /// # Errors
     /// [`LogError::Fatal`] if it cannot be written.
-    pub fn make(disk: &dyn Disk, folder: &Path, partitions: u32) -> Result<Self, LogError> {
-        let layout = Self { log: uuid::Uuid::now_v7().as_u128(), partitions };
-        let mut written =
-            Written { format: FORMAT, log: format!("{:032x}", layout.log), partitions, checksum: String::new() };
+    pub fn write(&self, disk: &dyn Disk, folder: &Path) -> Result<(), LogError> {
+        let (log, partitions) = (format!("{:032x}", self.log), self.partitions);
+        let mut written = Written { format: FORMAT, log, partitions, checksum: String::new() };
         written.checksum = written.checksum();
         let text = serde_json::to_vec_pretty(&written).expect("text and numbers are JSON");
         let (path, draft) = (path(folder), folder.join("layout.tmp"));
@@ -107,8 +111,7 @@ impl Layout {
         let done = done.and_then(|()| disk.rename(&draft, &path)).and_then(|()| disk.sync_folder(folder));
         done.map_err(|error| {
             LogError::Fatal(format!("cannot write {}: {error}. Check the disk and its permissions", path.display()))
-        })?;
-        Ok(layout)
+        })
     }
 }
 

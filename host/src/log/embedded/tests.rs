@@ -1,9 +1,8 @@
 use std::sync::mpsc::{Receiver, channel};
 
-use super::super::test_kit::command;
-use super::super::{Answer, BlockBuilder, Committed, EntryHead, LaneLog};
+use super::super::test_kit::push;
+use super::super::{BlockBuilder, Committed, LaneLog};
 use super::*;
-use crate::message::Digest;
 
 fn lane_of(log: &EmbeddedLog, lane: u32) -> (EmbeddedLane, Receiver<Committed>) {
     let (to, from) = channel();
@@ -12,8 +11,7 @@ fn lane_of(log: &EmbeddedLog, lane: u32) -> (EmbeddedLane, Receiver<Committed>) 
 
 fn block(id: &str, version: u64) -> BlockBuilder {
     let mut block = BlockBuilder::new();
-    let head = EntryHead { sequence: 0, command_offset: 0, version, module: Digest::of(b"m") };
-    block.push(&head, &command(id, 0), &Answer::Accepted { count: 1, events: b"event" });
+    push(&mut block, id, version, b"body");
     block
 }
 

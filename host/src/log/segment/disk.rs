@@ -9,6 +9,9 @@ use std::sync::Arc;
 
 use rustix::fs::FallocateFlags;
 
+#[cfg(test)]
+pub mod simulated;
+
 /// What a file is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {

@@ -59,6 +59,24 @@ impl Files {
         Ok(bases)
     }
 
+    /// Makes a file with these bytes, durably with its name, and as a whole or not at all. It takes the place of one
+    /// that has the name, so that the name is written even if an earlier sync of it failed.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn make_durable(&self, path: &Path, bytes: &[u8]) -> io::Result<Arc<dyn DiskFile>> {
+        let draft = path.with_extension("tmp");
+        let file = self.disk.open(&draft, Access::Create)?;
+        if !bytes.is_empty() {
+            file.write_at(bytes, 0)?;
+        }
+        file.sync()?;
+        self.disk.rename(&draft, path)?;
+        self.forget(path);
+        self.disk.sync_folder(&self.folder)?;
+        Ok(file)
+    }
+
     /// A file opened for reading, from the open ones if it is among them.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 //! nothing happened for a while, and at the end; recovery refuses a log that does not reach it. Without it, damage to
 //! the very last group and the loss of the last segment could not be told from a crash in the middle of a write.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::super::{LogError, Lsn};
@@ -31,34 +31,43 @@ pub struct Mark {
     file: Arc<dyn DiskFile>,
     bound: Bound,
     slot: u64,
+    witness: bool,
 }
 
 impl Mark {
-    /// Opens the mark, or makes one that says nothing. A damaged one says nothing either: it is a second witness, and
-    /// the log itself is the first. The caller syncs the folder.
+    /// Opens the mark, or makes one that says nothing. It is durable before the log's first block, so a
+    /// mark that is missing beside blocks, or has no good record, was damaged: it is no [`Self::witness`] then.
     ///
     /// # Errors
     /// [`LogError::Fatal`] if the file cannot be read or made.
     pub fn open(files: &Files) -> Result<Self, LogError> {
         let path = files.folder().join("mark");
         let names = files.disk().names(files.folder()).map_err(|e| unreadable(files.folder(), "list", &e))?;
-        let there = names.iter().any(|name| name == "mark");
-        let access = if there { Access::Write } else { Access::Create };
-        let file = files.disk().open(&path, access).map_err(|e| unreadable(&path, "open", &e))?;
         let mut newest: Option<(Bound, u64)> = None;
-        for slot in 0..2 {
-            let mut record = [0; RECORD_BYTES];
-            let n = read_full(&*file, &mut record, slot * SLOT_BYTES).map_err(|e| unreadable(&path, "read", &e))?;
-            if let Some(bound) = parse(&record[..n]) {
-                newest = newest.max(Some((bound, slot)));
+        if names.iter().any(|name| name == "mark") {
+            let file = files.disk().open(&path, Access::Read).map_err(|e| unreadable(&path, "open", &e))?;
+            for slot in 0..2 {
+                let mut record = [0; RECORD_BYTES];
+                let n = read_full(&*file, &mut record, slot * SLOT_BYTES).map_err(|e| unreadable(&path, "read", &e))?;
+                if let Some(bound) = parse(&record[..n]) {
+                    newest = newest.max(Some((bound, slot)));
+                }
             }
         }
-        let written = file.length().map_err(|e| unreadable(&path, "read", &e))? > 0;
-        if written && newest.is_none() {
-            tracing::warn!(file = %path.display(), "the mark is unreadable: the end of the log is checked without it");
-        }
+        let witness = newest.is_some();
         let (bound, slot) = newest.unwrap_or_default();
-        Ok(Self { path, file, bound, slot })
+        // A young one is made again too: the process that made it may have failed to make its name durable.
+        let file = if bound == Bound::default() {
+            make(files, &path)?
+        } else {
+            files.disk().open(&path, Access::Write).map_err(|e| unreadable(&path, "open", &e))?
+        };
+        Ok(Self { path, file, bound, slot, witness })
+    }
+
+    /// Whether there was a mark to ask. If not, a log whose end looks torn cannot be told from a damaged one.
+    pub fn witness(&self) -> bool {
+        self.witness
     }
 
     /// What the mark says.
@@ -80,6 +89,14 @@ impl Mark {
         (self.bound, self.slot) = (bound, slot);
         Ok(())
     }
+}
+
+/// Makes a mark that says nothing, both slots at once: later writes need no space, and one of the two is always good.
+fn make(files: &Files, path: &Path) -> Result<Arc<dyn DiskFile>, LogError> {
+    let mut slots = vec![0; SLOT_BYTES as usize];
+    slots[..RECORD_BYTES].copy_from_slice(&record(Bound::default()));
+    slots.extend_from_slice(&record(Bound::default()));
+    files.make_durable(path, &slots).map_err(|e| unwritable(path, "make", &e))
 }
 
 fn record(bound: Bound) -> [u8; RECORD_BYTES] {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::super::{Block, LogError, Lsn};
 use super::disk::{Access, DiskFile, read_full};
-use super::error::{corrupt, unreadable, unwritable};
+use super::error::{corrupt, is_full, unreadable, unwritable};
 use super::files::Files;
 use super::format::{HEADER_BYTES, MAGIC, NotABlock, header};
 use super::index::{Memory, entries_of};
@@ -52,9 +52,15 @@ pub fn recover(files: &Files) -> Result<Recovered, LogError> {
     let path = files.segment(base);
     let active = files.disk().open(&path, Access::Write).map_err(|e| unreadable(&path, "open", &e))?;
     let tail = scan(files, &active, base)?;
-    judge(files, &*active, base, &tail, mark.bound())?;
-    make_durable(files, &*active, base, &tail, mark.bound().end)?;
-    files.disk().sync_folder(files.folder()).map_err(|e| unwritable(files.folder(), "sync", &e))?;
+    let torn = tail.why.is_some() && !is_zero(files, &*active, base, tail.end)?;
+    judge(files, &*active, base, &tail, &mark, torn)?;
+    let active = if tail.end == base {
+        // The process that made it may have failed to make its name durable, and would have written nothing then.
+        create_segment(files, base)?
+    } else {
+        make_durable(files, &*active, base, &tail, mark.bound().end, torn)?;
+        active
+    };
     mark.raise(Bound { end: tail.end, segment: base })?;
     Ok(Recovered { mark, bases, active, end: tail.end, memory: tail.memory })
 }
@@ -65,22 +71,19 @@ pub fn recover(files: &Files) -> Result<Recovered, LogError> {
 /// [`LogError::DiskFull`] if there is no space for it; [`LogError::Fatal`] if it cannot be made.
 pub fn create_segment(files: &Files, base: Lsn) -> Result<Arc<dyn DiskFile>, LogError> {
     let path = files.segment(base);
-    let file = files.disk().open(&path, Access::Create).map_err(|error| {
-        if super::error::is_full(&error) {
+    files.make_durable(&path, &[]).map_err(|error| {
+        if is_full(&error) {
             LogError::DiskFull { path: path.display().to_string() }
         } else {
-            unwritable(&path, "create", &error)
+            unwritable(&path, "make", &error)
         }
-    })?;
-    file.sync().map_err(|e| unwritable(&path, "sync", &e))?;
-    files.disk().sync_folder(files.folder()).map_err(|e| unwritable(files.folder(), "sync", &e))?;
-    Ok(file)
+    })
 }
 
 /// Files that were being written when the process ended, and were to get their name later.
 fn remove_drafts(files: &Files) -> Result<(), LogError> {
     let names = files.disk().names(files.folder()).map_err(|e| unreadable(files.folder(), "list", &e))?;
-    for name in names.iter().filter(|name| name.ends_with(".idx.tmp")) {
+    for name in names.iter().filter(|name| name.ends_with("tmp")) {
         let path = files.folder().join(name);
         files.disk().remove(&path).map_err(|e| unwritable(&path, "remove", &e))?;
     }
@@ -154,15 +157,23 @@ fn scan(files: &Files, file: &Arc<dyn DiskFile>, base: Lsn) -> Result<Tail, LogE
 }
 
 /// Refuses the log if anything says that more than the good blocks was acknowledged.
-fn judge(files: &Files, file: &dyn DiskFile, base: Lsn, tail: &Tail, bound: Bound) -> Result<(), LogError> {
+fn judge(files: &Files, file: &dyn DiskFile, base: Lsn, tail: &Tail, mark: &Mark, torn: bool) -> Result<(), LogError> {
     let path = files.segment(base);
     let offset = tail.end.0 - base.0;
     let why = tail.why.as_ref().map_or_else(|| "the file ends here".to_owned(), ToString::to_string);
-    if tail.end < bound.end {
-        return Err(corrupt(&path, offset, format!("{why}, but the log was durable up to address {}", bound.end)));
+    let bound = mark.bound().end;
+    if tail.end < bound {
+        return Err(corrupt(&path, offset, format!("{why}, but the log was durable up to address {bound}")));
     }
-    if tail.why.is_none() {
+    if !torn {
         return Ok(());
+    }
+    if !mark.witness() {
+        return Err(corrupt(
+            &path,
+            offset,
+            format!("{why}, and the mark, which would tell if that matters, is damaged too"),
+        ));
     }
     let later = search(file, base, offset + 1, |block| block.durable() > tail.end);
     match later.map_err(|e| unreadable(&path, "read", &e))? {
@@ -212,13 +223,26 @@ fn search(
 }
 
 /// Makes sure that what was found survives what comes, and that what was not found never comes back.
-fn make_durable(files: &Files, file: &dyn DiskFile, base: Lsn, tail: &Tail, bound: Lsn) -> Result<(), LogError> {
+fn make_durable(
+    files: &Files,
+    file: &dyn DiskFile,
+    base: Lsn,
+    tail: &Tail,
+    bound: Lsn,
+    torn: bool,
+) -> Result<(), LogError> {
     let path = files.segment(base);
     let offset = tail.end.0 - base.0;
-    if tail.why.is_some() && !is_zero(file, offset).map_err(|e| unreadable(&path, "read", &e))? {
-        // Otherwise remains of the lost group could later be taken for blocks: their addresses fit.
+    if torn {
         tracing::warn!(file = %path.display(), offset, "cutting off a commit that was never finished");
-        file.set_length(offset).map_err(|e| unwritable(&path, "cut", &e))?;
+    }
+    if torn || tail.why.is_none() {
+        // Otherwise remains of a lost group could later be taken for blocks: their addresses fit. A file that seems to
+        // end here is cut too: the process before may have cut it and failed to make that durable. It is lengthened
+        // first, because cutting it to the length it has would do nothing.
+        for length in [offset + 1, offset] {
+            file.set_length(length).map_err(|e| unwritable(&path, "cut", &e))?;
+        }
         file.sync().map_err(|e| unwritable(&path, "sync", &e))?;
     }
     // The last group may never have been synced: the process was killed before, or the sync failed and left pages in
@@ -232,10 +256,12 @@ fn make_durable(files: &Files, file: &dyn DiskFile, base: Lsn, tail: &Tail, boun
     file.sync().map_err(|e| unwritable(&path, "sync", &e))
 }
 
-fn is_zero(file: &dyn DiskFile, mut offset: u64) -> std::io::Result<bool> {
+/// Whether the file holds nothing but zeros from `end` on: space that was reserved and never written.
+fn is_zero(files: &Files, file: &dyn DiskFile, base: Lsn, end: Lsn) -> Result<bool, LogError> {
+    let mut offset = end.0 - base.0;
     let mut chunk = vec![0; READ_BYTES];
     loop {
-        let n = read_full(file, &mut chunk, offset)?;
+        let n = read_full(file, &mut chunk, offset).map_err(|e| unreadable(&files.segment(base), "read", &e))?;
         if n == 0 {
             return Ok(true);
         }

@@ -53,7 +53,7 @@ impl Sidecar {
     /// said in the log and harms only the speed of reading.
     pub fn write(files: &Files, base: Lsn, end: Lsn, postings: Vec<Posting>) -> Option<Self> {
         let path = files.sidecar(base);
-        let draft = path.with_extension("idx.tmp");
+        let draft = path.with_extension("idx-tmp");
         let done = files
             .disk()
             .open(&draft, Access::Create)
