@@ -58,6 +58,11 @@ impl Bank {
             .collect()
     }
 
+    /// Deposits into each of `0..accounts`, one after the other.
+    pub fn deposits_in_turn(&mut self, accounts: u64, count: u64) -> Vec<Command> {
+        (0..count).map(|n| self.command(n % accounts, false)).collect()
+    }
+
     /// The next number below `bound` (xorshift64*, Vigna 2016).
     fn draw(&mut self, bound: u64) -> u64 {
         self.random ^= self.random >> 12;

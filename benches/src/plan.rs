@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, ensure};
 use ordain_tests::figures::Figures;
 
-use crate::{cpu, decision, durable};
+use crate::{cpu, decision, durable, flat, http, large, rebuild};
 
 /// How a run is to be made.
 pub struct Plan {
@@ -37,7 +37,15 @@ impl Plan {
 
 type Case = (&'static str, fn(&Plan, &mut Figures) -> anyhow::Result<()>);
 
-const CASES: [Case; 2] = [("decision", decision::run), ("durable", durable::run)];
+const CASES: [Case; 7] = [
+    ("decision", decision::run),
+    ("durable", durable::run),
+    ("http", http::run),
+    ("rebuild", rebuild::run),
+    ("aggregates", flat::aggregates),
+    ("events", flat::events),
+    ("large", large::run),
+];
 
 /// Runs the cases whose names are in `only`, or all if it is empty.
 ///
