@@ -4,6 +4,7 @@
 pub mod request;
 pub mod stream;
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -130,10 +131,12 @@ pub async fn daemon(plan: &Plan, name: &str, flags: &[&str]) -> anyhow::Result<D
     let daemon = launch.start().await?;
     let to = daemon.http();
     let line = |_| line("warm-up", 0, OPEN);
-    eventually("the module's activation", Duration::from_secs(60), || async {
-        stream::run(to, Lines::new(1, line), 64).await.ok()
-    })
-    .await?;
+    let refused = RefCell::new(String::new());
+    let active = eventually("the module's activation", Duration::from_secs(30), || async {
+        let seen = stream::run(to, Lines::new(1, line), WINDOW).await;
+        seen.map_err(|why| *refused.borrow_mut() = why.to_string()).ok()
+    });
+    active.await.with_context(|| format!("the last answer was: {}", refused.borrow()))?;
     Ok(daemon)
 }
 

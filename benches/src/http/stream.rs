@@ -59,7 +59,7 @@ async fn write(
     lines: Lines,
     window: &Semaphore,
     sent: &RefCell<Vec<u64>>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<OwnedWriteHalf> {
     let head = "POST /v1/commands HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\n\
                 transfer-encoding: chunked\r\n\r\n";
     to.write_all(head.as_bytes()).await?;
@@ -69,7 +69,8 @@ async fn write(
         to.write_all(&chunk).await?;
     }
     to.write_all(b"0\r\n\r\n").await?;
-    Ok(())
+    // Dropped, it would close the connection before the answers are there.
+    Ok(to)
 }
 
 struct Reader {
@@ -170,7 +171,6 @@ impl Body {
         Ok(lines)
     }
 }
-
 
 #[cfg(test)]
 mod tests {
