@@ -19,7 +19,7 @@ mod rounds;
 mod rules;
 mod table;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser};
@@ -29,21 +29,32 @@ use plan::Plan;
 #[derive(Debug, Parser)]
 #[command(name = "ordain-benches", version)]
 enum Command {
-    /// Decisions, the loop, HTTP, restarts, memory.
-    Core(CoreArgs),
+    /// Decisions, the loop, HTTP, restarts, memory
+    Core {
+        /// Only these cases, separated by commas
+        #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+        only: Vec<String>,
+        #[command(flatten)]
+        args: PlanArgs,
+    },
+    /// One case in this very process
+    #[command(hide = true)]
+    Case {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        args: PlanArgs,
+    },
 }
 
 #[derive(Debug, Args)]
-struct CoreArgs {
-    /// A rough answer in less than a minute
+struct PlanArgs {
+    /// A rough answer in about a minute
     #[arg(long)]
     quick: bool,
     /// Where the figures are written as JSON
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Only these cases, separated by commas
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    only: Vec<String>,
     /// Folder of the built modules
     #[arg(long, value_name = "DIR", default_value = "target/guests")]
     guests: PathBuf,
@@ -55,9 +66,19 @@ struct CoreArgs {
     dir: PathBuf,
 }
 
+impl PlanArgs {
+    fn plan(&self, folder: &Path) -> Plan {
+        let (guests, ordain) = (self.guests.clone(), self.ordain.clone());
+        Plan { quick: self.quick, guests, ordain, folder: folder.to_owned() }
+    }
+}
+
 fn main() -> ExitCode {
-    let Command::Core(args) = Command::parse();
-    match core(args) {
+    let done = match Command::parse() {
+        Command::Core { only, args } => core(&args, &only),
+        Command::Case { name, args } => case(&args, &name),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("ordain-benches: {error:#}");
@@ -66,15 +87,23 @@ fn main() -> ExitCode {
     }
 }
 
-fn core(args: CoreArgs) -> anyhow::Result<()> {
+fn core(args: &PlanArgs, only: &[String]) -> anyhow::Result<()> {
     std::fs::create_dir_all(&args.dir)?;
     let folder = tempfile::tempdir_in(&args.dir)?;
-    let plan = Plan { quick: args.quick, guests: args.guests, ordain: args.ordain, folder: folder.path().to_owned() };
-    let figures = plan::run(&plan, &args.only)?;
+    let figures = plan::run(&args.plan(folder.path()), only)?;
     table::print(&figures);
     if let Some(report) = &args.report {
         figures.write(report)?;
         println!("\nwritten to {}", report.display());
     }
     Ok(())
+}
+
+/// The hosts of a case are not stopped: their last checkpoints would take longer than the case.
+fn case(args: &PlanArgs, name: &str) -> anyhow::Result<()> {
+    let figures = plan::case(&args.plan(&args.dir), name)?;
+    if let Some(report) = &args.report {
+        figures.write(report)?;
+    }
+    std::process::exit(0)
 }

@@ -1,9 +1,10 @@
 //! Which cases there are, in which order, and how long each may take.
 
 use std::path::PathBuf;
+use std::{env, fs, process};
 
 use anyhow::{Context, ensure};
-use ordain_tests::figures::Figures;
+use ordain_tests::figures::{Figure, Figures};
 
 use crate::{cpu, decision, durable, flat, http, large, rebuild};
 
@@ -31,7 +32,7 @@ impl Plan {
     /// If it was not built.
     pub fn guest(&self, name: &str) -> anyhow::Result<Vec<u8>> {
         let path = self.guests.join(name);
-        std::fs::read(&path).with_context(|| format!("cannot read {}: run `cargo xtask bench core`", path.display()))
+        fs::read(&path).with_context(|| format!("cannot read {}: run `cargo xtask bench core`", path.display()))
     }
 }
 
@@ -47,23 +48,61 @@ const CASES: [Case; 7] = [
     ("large", large::run),
 ];
 
-/// Runs the cases whose names are in `only`, or all if it is empty.
+/// Runs the cases whose names are in `only`, or all if it is empty, each in a process of its own: none inherits memory or
+/// work in the background from the one before. A case that fails is told and does not keep the others from running.
 ///
 /// # Errors
-/// If a name is unknown, or a case could not be measured.
+/// If a name is unknown.
 pub fn run(plan: &Plan, only: &[String]) -> anyhow::Result<Figures> {
     let names: Vec<&str> = CASES.iter().map(|(name, _)| *name).collect();
     for name in only {
         ensure!(names.contains(&name.as_str()), "there is no case {name}; there are {}", names.join(", "));
     }
     let mut figures = Figures::new(&plan.folder);
-    figures.tell("load_before", cpu::load(), "processes wanting a core, last minute");
-    for (name, case) in CASES {
-        if only.is_empty() || only.iter().any(|one| one == name) {
-            eprintln!("{name} …");
-            case(plan, &mut figures).with_context(|| format!("case {name}"))?;
+    for name in names.into_iter().filter(|name| only.is_empty() || only.iter().any(|one| one == name)) {
+        eprintln!("{name} …");
+        figures.tell(&format!("load_before_{name}"), cpu::load(), "processes wanting a core, last minute");
+        match apart(plan, name) {
+            Ok(results) => figures.results.extend(results),
+            Err(error) => {
+                eprintln!("{error:#}");
+                figures.promise(&format!("{name}_measured"), "not measured", "", "measured", false);
+            }
         }
     }
-    figures.tell("load_after", cpu::load(), "processes wanting a core, last minute");
+    Ok(figures)
+}
+
+/// Runs one case in a process of its own.
+fn apart(plan: &Plan, name: &str) -> anyhow::Result<Vec<Figure>> {
+    let folder = plan.folder.join(name);
+    fs::create_dir(&folder)?;
+    let report = plan.folder.join(format!("{name}.json"));
+    let mut command = process::Command::new(env::current_exe()?);
+    command.args(["case", name]);
+    for (flag, path) in
+        [("--report", &report), ("--guests", &plan.guests), ("--ordain", &plan.ordain), ("--dir", &folder)]
+    {
+        command.arg(flag).arg(path);
+    }
+    if plan.quick {
+        command.arg("--quick");
+    }
+    let ended = command.status()?;
+    // What it wrote is of no use to the others, and takes room.
+    fs::remove_dir_all(&folder)?;
+    ensure!(ended.success(), "case {name} ended with {ended}");
+    let figures: Figures = serde_json::from_slice(&fs::read(&report)?)?;
+    Ok(figures.results)
+}
+
+/// Runs one case in this process, in the plan's folder.
+///
+/// # Errors
+/// If the case could not be measured.
+pub fn case(plan: &Plan, name: &str) -> anyhow::Result<Figures> {
+    let (_, case) = CASES.iter().find(|(one, _)| *one == name).with_context(|| format!("there is no case {name}"))?;
+    let mut figures = Figures::new(&plan.folder);
+    case(plan, &mut figures).with_context(|| format!("case {name}"))?;
     Ok(figures)
 }
