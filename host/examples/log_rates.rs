@@ -8,7 +8,9 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use ordain::clock::Stopwatch;
 
 use ordain::log::embedded::{EmbeddedLog, Options};
 use ordain::log::test_kit::push;
@@ -32,7 +34,7 @@ fn raw(folder: &Path, name: &str, batch: usize, space: Space) -> f64 {
     let block = block(batch, 0);
     let bytes = vec![1u8; block.len()];
     let (mut file, mut at, mut ready, mut files) = (open(folder, name), 0, 0, 0u64);
-    let start = Instant::now();
+    let start = Stopwatch::start();
     let mut commits = 0;
     while start.elapsed() < LAP {
         let end = at + bytes.len() as u64;
@@ -78,7 +80,7 @@ fn lane(log: &EmbeddedLog, lane: u32, batch: usize) -> f64 {
     let (to, answers) = sync_channel::<Committed>(1);
     let mut lane = log.lane(lane, Box::new(move |committed| to.send(committed).expect("it is waited for")));
     lane.take(log.end(), &mut |_| Ok(())).expect("is had");
-    let start = Instant::now();
+    let start = Stopwatch::start();
     let mut commits = 0;
     // The next block is put together while one is on its way, as the lane loop does.
     let mut next = block(batch, 0);
@@ -120,7 +122,7 @@ fn walk(folder: &Path) -> f64 {
     let log = EmbeddedLog::open(&folder.join("log-0"), Options::default()).expect("opens");
     let reader = log.reader();
     let best = |_| {
-        let start = Instant::now();
+        let start = Stopwatch::start();
         let bytes: u64 = reader.iterate(Lsn(0), reader.end()).map(|b| b.expect("is whole").bytes().len() as u64).sum();
         bytes as f64 / start.elapsed().as_secs_f64()
     };
