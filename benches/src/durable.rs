@@ -6,6 +6,7 @@ use std::time::Duration;
 use ordain_tests::figures::Figures;
 
 use crate::bank::Bank;
+use crate::cpu;
 use crate::disk::{Growth, appends_per_second};
 use crate::drive::drive;
 use crate::host::{Host, settings};
@@ -57,6 +58,28 @@ pub fn run(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
         figures.tell(&name("loop_of_raw_ahead"), rounded(100.0 * ratio(&loops, &aheads), 3), "%");
         host.stop();
     }
+    Ok(())
+}
+
+/// Nothing but the loop, for a profiler to look at: one lane, full blocks.
+pub fn only_the_loop(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
+    let wasm = rules::compile(&plan.guest("bank-v1.wasm")?, &plan.folder.join("cache"))?;
+    let host = Host::start(&plan.folder.join("loop"), settings(1, 256), &rules::book(&wasm))?;
+    let mut bank = Bank::new(1)?;
+    drive(&host, bank.opens(0, ACCOUNTS), 512)?;
+    let mut sample = Sample { host: &host, bank, batch: 256, count: 200_000 };
+    let mut rates = Vec::new();
+    for _ in 0..plan.pick(20, 60) {
+        rates.push(sample.commands_per_second()?.0);
+    }
+    let rate = median(&rates);
+    figures.tell("loop", rounded(rate, 3), "commands/s");
+    for thread in ["lane-0", "log-commit", "ordain-benches"] {
+        let spent = cpu::of_threads(thread).as_secs_f64() * 1e6;
+        let each = spent / (sample.count as f64 * rates.len() as f64);
+        figures.tell(&format!("loop_cpu_{thread}"), rounded(each, 3), "µs a command");
+    }
+    host.stop();
     Ok(())
 }
 

@@ -48,6 +48,9 @@ const CASES: [Case; 7] = [
     ("large", large::run),
 ];
 
+/// What is not part of a run, and there for a profiler.
+const ALONE: [Case; 1] = [("loop", durable::only_the_loop)];
+
 /// Runs the cases whose names are in `only`, or all if it is empty, each in a process of its own: none inherits memory or
 /// work in the background from the one before. A case that fails is told and does not keep the others from running.
 ///
@@ -101,7 +104,8 @@ fn apart(plan: &Plan, name: &str) -> anyhow::Result<Vec<Figure>> {
 /// # Errors
 /// If the case could not be measured.
 pub fn case(plan: &Plan, name: &str) -> anyhow::Result<Figures> {
-    let (_, case) = CASES.iter().find(|(one, _)| *one == name).with_context(|| format!("there is no case {name}"))?;
+    let case = CASES.iter().chain(&ALONE).find(|(one, _)| *one == name);
+    let (_, case) = case.with_context(|| format!("there is no case {name}"))?;
     let mut figures = Figures::new(&plan.folder);
     case(plan, &mut figures).with_context(|| format!("case {name}"))?;
     Ok(figures)
