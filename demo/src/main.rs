@@ -1,13 +1,11 @@
 //! The story of `cargo xtask demo`: a daemon decides a file of commands while its rules are swapped and it is killed,
 //! two clients race a `Rename` against a `Close` thousands of times, and the checker has the last word.
 //!
-//! Reading order: [`script`] makes the commands, [`stage`] is the daemon and what is done to it, [`bulk`] and [`pairs`]
-//! are the clients, [`story`] puts them together, [`verdict`] prints what came of it.
+//! Reading order: [`script`] makes the commands, [`pairs`] are the clients that race, [`story`] puts them together,
+//! [`verdict`] prints what came of it. The daemon and what is done to it is [`ordain_tests::stage`].
 
-mod bulk;
 mod pairs;
 mod script;
-mod stage;
 mod story;
 mod verdict;
 
