@@ -3,9 +3,11 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context;
 use ordain_checker::history::Ending;
+use ordain_tests::clock;
 use ordain_tests::command::Command;
 use ordain_tests::hand::Hand;
 use ordain_tests::witness::{Known, Tally};
@@ -13,7 +15,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 /// Connections at a time, in pairs.
-const WORKERS: u64 = 8;
+const WORKERS: u64 = 32;
 
 /// What became of the pairs.
 #[derive(Debug, Default)]
@@ -28,6 +30,8 @@ pub struct Outcome {
     pub renamed_first: u64,
     /// Of those: closed first, the rename rejected as `Closed`.
     pub closed_first: u64,
+    /// From the first command to the last outcome.
+    pub took: Duration,
     /// What the clients heard.
     pub tally: Tally,
 }
@@ -54,6 +58,7 @@ pub async fn race(
     progress: &watch::Receiver<u64>,
     total: u64,
 ) -> anyhow::Result<Outcome> {
+    let start = clock::now_ns();
     let mut workers = Vec::new();
     for worker in 0..WORKERS {
         let hand = |side: &str| Hand::new(history, &format!("pair-{worker}-{side}"), address.clone());
@@ -81,6 +86,7 @@ pub async fn race(
     for worker in workers {
         sum.add(&worker.await??);
     }
+    sum.took = clock::since(start);
     Ok(sum)
 }
 

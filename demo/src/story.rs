@@ -63,7 +63,10 @@ pub async fn tell(arguments: &Arguments) -> anyhow::Result<Told> {
     let witness = Witness::new(&stage.history, "file")?;
     let pace = Pace { in_flight: arguments.in_flight, per_second: None };
     let told = move || progress.send_modify(|heard| *heard += 1);
-    let streaming = stream(Feed::new(script::read(&file)?), witness, stage.address(), pace, told);
+    // The last third is held back until the swap is over, so that both rules decide however fast the machine is.
+    let (allow, allowed) = watch::channel(arguments.commands * 2 / 3);
+    let feed = Feed::held(script::read(&file)?, allowed);
+    let streaming = stream(feed, witness, stage.address(), pace, told);
     let history = stage.history.clone();
     let address = stage.address();
     let racing = pairs::race(arguments.pairs(), &history, &address, &heard, arguments.commands);
@@ -71,7 +74,7 @@ pub async fn tell(arguments: &Arguments) -> anyhow::Result<Told> {
         let witness = streaming.await?;
         anyhow::Ok((witness, clock::since(start)))
     };
-    let doing = deeds(&mut stage, &rules[1], heard.clone(), arguments.commands);
+    let doing = deeds(&mut stage, &rules[1], heard.clone(), arguments.commands, &allow);
     let ((witness, streamed), pairs, deeds) = tokio::try_join!(streaming, racing, doing)?;
 
     read_states(&stage, arguments.commands).await?;
@@ -98,18 +101,25 @@ struct Deeds {
     heard: [u64; 2],
 }
 
-/// The swap when a third of the file is answered, the kill when two thirds are.
-async fn deeds(stage: &mut Stage, rules: &Rules, mut heard: watch::Receiver<u64>, total: u64) -> anyhow::Result<Deeds> {
+/// The swap when a third of the file is answered, the kill when three quarters are.
+async fn deeds(
+    stage: &mut Stage,
+    rules: &Rules,
+    mut heard: watch::Receiver<u64>,
+    total: u64,
+    allow: &watch::Sender<u64>,
+) -> anyhow::Result<Deeds> {
     let early = "the file's client ended early";
     let before_swap = *heard.wait_for(|&heard| heard >= total / 3).await.context(early)?;
     let swapped = stage.swap(rules).await?;
+    allow.send_replace(u64::MAX);
     println!(
         "after {before_swap} outcomes: swapped to {} ({}) in {} ms",
         rules.name,
         rules.short(),
         swapped.as_millis()
     );
-    let before_kill = *heard.wait_for(|&heard| heard >= total * 2 / 3).await.context(early)?;
+    let before_kill = *heard.wait_for(|&heard| heard >= total * 3 / 4).await.context(early)?;
     stage.kill()?;
     let came_back = stage.start().await?;
     println!("after {before_kill} outcomes: killed with -9, back in {} ms", came_back.as_millis());

@@ -97,11 +97,10 @@ fn people(out: &mut String, arguments: &Arguments, told: &Told, figures: &Figure
             grouped(2 * arguments.pairs())
         ),
     )?;
-    row(
-        out,
-        "took",
-        &format!("{:.1} s, {} durable commands/s through the stream", told.streamed.as_secs_f64(), grouped(rate(told))),
-    )?;
+    let (file, single) = (told.streamed.as_secs_f64(), told.pairs.took.as_secs_f64());
+    let value =
+        format!("{file:.1} s for the file ({} durable commands/s), {single:.1} s for the others", grouped(rate(told)));
+    row(out, "took", &value)?;
     writeln!(out, "\nWHAT WAS ANSWERED (one outcome per command)")?;
     let mut heard = Tally::default();
     heard.add(&told.file);
@@ -191,7 +190,7 @@ fn verdict(out: &mut String, arguments: &Arguments, report: &Report, figures: &F
     row(out, "lost", &grouped(report.lost))?;
     row(out, "doubled", &grouped(report.doubled))?;
     row(out, "renamed after closed", &grouped(report.rename_after_close_accepted))?;
-    row(out, "other violations", &grouped(report.kinds.values().sum()))?;
+    row(out, "violations of any kind", &grouped(report.kinds.values().sum()))?;
     for violation in &report.violations {
         write!(out, "\n{violation}")?;
     }

@@ -5,6 +5,8 @@ mod cache;
 pub mod describe;
 pub mod gate;
 mod guest;
+#[cfg(test)]
+mod hostile;
 pub mod instance;
 pub mod limits;
 mod logs;

@@ -1,5 +1,7 @@
 //! What the daemon says of itself, on standard error.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 
@@ -16,7 +18,8 @@ pub fn start(telemetry: &Telemetry) -> Result<(), String> {
             telemetry.filter
         )
     })?;
-    let log = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let log = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     // It fails only if a log was started before, which is then the one that is kept.
     let _ = match telemetry.format {
         LogFormat::Human => log.with_target(false).try_init(),

@@ -20,7 +20,7 @@ use crate::daemon::{Daemon, Launch, eventually};
 use crate::rules::Rules;
 
 /// Written into a folder that may be emptied.
-const MARKER: &str = "this-folder-is-emptied-at-every-run";
+const MARKER: &str = "this-folder-is-emptied-by-the-next-run";
 /// How long a module may take to decide everywhere.
 const SWAP_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a daemon may take to answer what it took and to end.

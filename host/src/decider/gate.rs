@@ -19,9 +19,6 @@ use super::schemas::Schemas;
 use super::seal;
 use super::text::one_line;
 
-#[cfg(test)]
-mod tests;
-
 /// What rustc emits for `wasm32-unknown-unknown`, and SIMD, which is deterministic but for its relaxed form.
 /// Absent on purpose: threads, memory64, multi-memory, exceptions, garbage collection, tail calls, components.
 pub const FEATURES: WasmFeatures = WasmFeatures::WASM2.difference(WasmFeatures::GC_TYPES);

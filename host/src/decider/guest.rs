@@ -287,7 +287,7 @@ impl Guest {
             if let Ok(packed) = self.exports.panic.call(&mut self.store, ()) {
                 let (at, len) = ((packed >> 32) as usize, packed as u32 as usize);
                 let memory = self.memory.data(&self.store);
-                let text = memory.get(at..).and_then(|tail| tail.get(..len.min(PANIC_BYTES_MAX))).unwrap_or_default();
+                let text = memory.get(at..at + len).unwrap_or_default();
                 if !text.is_empty() {
                     fault.message = one_line(text, PANIC_BYTES_MAX);
                 }

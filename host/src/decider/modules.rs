@@ -30,7 +30,7 @@ use record::Record;
 use worker::Job;
 
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
 /// Candidates that wait for the one that is being checked.
 const WAITING_MAX: usize = 4;

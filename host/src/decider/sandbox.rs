@@ -18,9 +18,6 @@ use super::refused::{Refused, Rule};
 use super::text::{SENTENCE_BYTES_MAX, one_line};
 use crate::message::Digest;
 
-#[cfg(test)]
-mod tests;
-
 /// How often the clock ticks while modules run.
 const TICK: Duration = Duration::from_millis(1);
 /// Stack of a call in bytes. At which depth it ends depends on the compiler, so no decision may depend on it; it does

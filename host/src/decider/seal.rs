@@ -76,15 +76,16 @@ mod tests {
         assert_eq!(attach(&sealed), sealed, "sealing twice is sealing once");
         assert!(gate::check(&sealed, &Limits::default()).is_ok());
         let mut valid_by_accident = 0;
+        let whole = |bytes: &[u8]| gate::check(bytes, &Limits::default()).is_ok();
         for cut in 0..sealed.len() {
-            assert!(gate::check(&sealed[..cut], &Limits::default()).is_err(), "cut at {cut}");
-            valid_by_accident += u32::from(gate::check(&plain[..cut.min(plain.len() - 1)], &Limits::default()).is_ok());
+            assert!(!whole(&sealed[..cut]), "cut at {cut}");
+            valid_by_accident += u32::from(cut < plain.len() && whole(&plain[..cut]));
         }
         for at in PREAMBLE + BYTES..sealed.len() {
             let mut changed = sealed.clone();
             changed[at] ^= 1;
             assert!(check(&changed).is_err(), "changed at {at}");
         }
-        assert_eq!(valid_by_accident, 0, "the honest module ends with its contract section");
+        assert!(valid_by_accident > 0, "else there is no need for a seal");
     }
 }

@@ -98,7 +98,8 @@ const HELPERS: &str = r#"
 /// A module as text, spoiled or not.
 #[derive(Debug, Clone)]
 pub struct Wat {
-    parts: BTreeMap<&'static str, String>,
+    /// Functions and memory by name.
+    pub parts: BTreeMap<&'static str, String>,
     /// Before the memory: imports, types.
     pub head: String,
     /// At the end: more functions, data.

@@ -194,7 +194,7 @@ impl Lane {
 
     /// Puts an aggregate with nothing staged into the outbox as it is.
     fn write(&mut self, at: Index) -> Result<(), LogError> {
-        let stored = self.to_stored(at)?;
+        let stored = self.snapshot_for_store(at)?;
         let aggregate = self.machine.aggregates.get_mut(at);
         aggregate.dirty = false;
         let key =
@@ -203,7 +203,7 @@ impl Lane {
         Ok(())
     }
 
-    fn to_stored(&mut self, at: Index) -> Result<Stored, LogError> {
+    fn snapshot_for_store(&mut self, at: Index) -> Result<Stored, LogError> {
         let aggregate = self.machine.aggregates.get(at);
         if aggregate.unfolded.is_some() {
             self.make_resident(at)?;

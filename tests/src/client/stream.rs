@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use hyper::{Method, Request};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::{Broken, Chunks, begin, broken};
 use crate::clock;
@@ -30,12 +30,20 @@ const LINE_BYTES_MAX: usize = 16 << 20;
 pub struct Feed {
     again: VecDeque<Command>,
     rest: Box<dyn Iterator<Item = Command> + Send>,
+    /// How many of the rest were taken, and how many may be.
+    taken: u64,
+    allowed: watch::Receiver<u64>,
 }
 
 impl Feed {
     /// A feed of commands.
     pub fn new(commands: impl Iterator<Item = Command> + Send + 'static) -> Self {
-        Self { again: VecDeque::new(), rest: Box::new(commands) }
+        Self::held(commands, watch::Sender::new(u64::MAX).subscribe())
+    }
+
+    /// A feed that gives only as many commands as are allowed, until more are.
+    pub fn held(commands: impl Iterator<Item = Command> + Send + 'static, allowed: watch::Receiver<u64>) -> Self {
+        Self { again: VecDeque::new(), rest: Box::new(commands), taken: 0, allowed }
     }
 
     /// Commands that wait to be sent again.
@@ -44,7 +52,15 @@ impl Feed {
     }
 
     fn next(&mut self) -> Option<Command> {
-        self.again.pop_front().or_else(|| self.rest.next())
+        if self.again.is_empty() && !self.is_held() {
+            self.taken += 1;
+            return self.rest.next();
+        }
+        self.again.pop_front()
+    }
+
+    fn is_held(&self) -> bool {
+        self.taken >= *self.allowed.borrow()
     }
 }
 
@@ -149,6 +165,7 @@ impl Exchange<'_> {
         let mut text = BytesMut::new();
         let mut chunk = self.chunk();
         loop {
+            let held = chunk.is_none() && self.feed.is_held();
             if chunk.is_none() && self.waiting.is_empty() && self.dry {
                 // Nothing is left to send or to wait for: the body ends, and with it the answers.
                 lines = None;
@@ -167,8 +184,10 @@ impl Exchange<'_> {
                     let permit = permit.ok_or_else(|| Broken("the host stopped reading".to_owned()))?;
                     permit.send(chunk.take().unwrap_or_default());
                 }
+                // Cancel-safe: the value is read anew when the next chunk is made. Whoever holds the feed outlives it.
+                _ = self.feed.allowed.changed(), if held => {}
                 // Cancel-safe: only time passes.
-                () = tokio::time::sleep(tick) => self.is_patient()?,
+                () = tokio::time::sleep(tick) => self.is_patient(lines.is_some())?,
             }
             if chunk.is_none() {
                 chunk = self.chunk();
@@ -186,7 +205,7 @@ impl Exchange<'_> {
         let due = self.due();
         while self.waiting.len() < self.streaming.in_flight && out.len() < CHUNK_BYTES && self.sent < due {
             let Some(command) = self.feed.next() else {
-                self.dry = true;
+                self.dry = !self.feed.is_held();
                 break;
             };
             self.dry = false;
@@ -197,9 +216,9 @@ impl Exchange<'_> {
         (!out.is_empty()).then(|| out.into())
     }
 
-    /// Fails if the host said nothing for too long while it owes answers.
-    fn is_patient(&mut self) -> Result<(), Broken> {
-        if self.waiting.is_empty() {
+    /// Fails if the host said nothing for too long while it owes answers, or the end of them.
+    fn is_patient(&mut self, goes_on: bool) -> Result<(), Broken> {
+        if goes_on && self.waiting.is_empty() {
             self.latest_ns = clock::now_ns();
         }
         if clock::since(self.latest_ns) >= PATIENCE {

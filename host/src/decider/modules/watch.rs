@@ -27,6 +27,9 @@ use crate::decider::refused::{Refused, Rule};
 use crate::decider::text::one_line;
 use crate::message::Digest;
 
+#[cfg(test)]
+mod tests;
+
 /// How often the folder is looked at without a hint.
 const RESCAN: Duration = Duration::from_secs(1);
 /// The same while a file is not settled or a module is being checked.

@@ -391,8 +391,10 @@ impl DiskFile for SimulatedFile {
         let length = state.inodes[self.inode].cached.len();
         let end = state.room(length, offset + bytes.len());
         let mut written = end.saturating_sub(offset).min(bytes.len());
-        if dies || fails {
+        if dies {
             written = state.dice.below(written as u64 + 1) as usize;
+        } else if fails {
+            written = state.dice.below(written as u64) as usize;
         }
         let inode = &mut state.inodes[self.inode];
         if inode.cached.len() < offset + written {

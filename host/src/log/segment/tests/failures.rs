@@ -96,11 +96,7 @@ fn what_was_cut_off_never_comes_back_even_if_the_cutting_failed_once() {
         let options = Options { segment_bytes: 1 << 20, allocate_bytes: dice.one_of(&[0, 4096]) };
         let mut writer = open(&disk, options).expect("opens");
         let mut history = fill(&mut writer, &mut Versions::default(), &mut dice, 3).concat();
-        let builder = |body: &[u8]| {
-            let mut builder = BlockBuilder::new();
-            push(&mut builder, "a", Versions::of(&history).0.get("a").unwrap_or(&0) + 1, body);
-            builder
-        };
+        let builder = |body: &[u8]| next_of_a(&history, body);
         let (lost, _) = group(&mut writer, vec![builder(b"first"), builder(b"second")]).expect("there is room");
         let next = builder(b"third");
         let path =
@@ -125,6 +121,34 @@ fn what_was_cut_off_never_comes_back_even_if_the_cutting_failed_once() {
         assert!(bytes(&found) == bytes(&history), "seed {seed}: {} blocks, not {}", found.len(), history.len());
     }
     assert!(failed >= 100, "{failed}");
+}
+
+fn next_of_a(history: &[Block], body: &[u8]) -> BlockBuilder {
+    let mut builder = BlockBuilder::new();
+    push(&mut builder, "a", Versions::of(history).0.get("a").unwrap_or(&0) + 1, body);
+    builder
+}
+
+/// Two blocks of a group fit on the disk, the third does not. The next group is one block as long as the first: the
+/// second one must not come back behind it.
+#[test]
+fn what_did_not_fit_on_the_disk_never_comes_back() {
+    let disk = SimulatedDisk::new(1);
+    let options = Options { segment_bytes: 1 << 20, allocate_bytes: 0 };
+    let mut writer = open(&disk, options).expect("opens");
+    let mut history = fill(&mut writer, &mut Versions::default(), &mut Dice(1), 3).concat();
+    let builder = |body: &[u8]| next_of_a(&history, body);
+    let (lost, _) = group(&mut writer, vec![builder(b"one"), builder(b"two"), builder(b"six")]).expect("there is room");
+    let next = builder(b"ten");
+    disk.set_capacity(Some(disk.used() + lost[1].0.end().0 - lost[0].0.lsn().0 + 20));
+    assert!(matches!(writer.append(&lost), Err(LogError::DiskFull { .. })));
+    disk.set_capacity(None);
+    let (blocks, _) = group(&mut writer, vec![next]).expect("there is room");
+    writer.append(&blocks).expect("is written");
+    history.push(blocks[0].0.clone());
+    drop(writer);
+    let found = read_all(&open(&disk, options).expect("opens").reader()).expect("can be read");
+    assert!(bytes(&found) == bytes(&history), "{} blocks, not {}", found.len(), history.len());
 }
 
 #[test]
