@@ -148,7 +148,7 @@ pub async fn stream(
         let Pace { in_flight, per_second } = pace;
         let streaming = Streaming { address: *address.borrow(), stream, in_flight, per_second };
         let mut heard = false;
-        let mut on_outcome = |_: &Command| {
+        let mut on_outcome = |_: &Command, _: &Known| {
             heard = true;
             progress();
         };

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use super::{Broken, Chunks, begin, broken};
 use crate::clock;
 use crate::command::Command;
-use crate::witness::{Heard, Sent, Witness};
+use crate::witness::{Heard, Known, Sent, Witness};
 
 /// Bytes of lines sent at once, about.
 const CHUNK_BYTES: usize = 32 * 1024;
@@ -111,7 +111,7 @@ impl Streaming {
         self,
         feed: &mut Feed,
         witness: &mut Witness,
-        heard: &mut (dyn FnMut(&Command) + Send),
+        heard: &mut (dyn FnMut(&Command, &Known) + Send),
     ) -> Result<(), Broken> {
         let (lines, body) = mpsc::channel(4);
         let head = Request::builder()
@@ -147,7 +147,7 @@ struct Exchange<'a> {
     streaming: Streaming,
     feed: &'a mut Feed,
     witness: &'a mut Witness,
-    heard: &'a mut (dyn FnMut(&Command) + Send),
+    heard: &'a mut (dyn FnMut(&Command, &Known) + Send),
     waiting: HashMap<u64, (Command, u64)>,
     /// Lines sent; the first is line 1.
     sent: u64,
@@ -255,10 +255,10 @@ impl Exchange<'_> {
         };
         let sent = Sent { at_ns: invoke, line: Some((self.streaming.stream, answer.line)) };
         match (answer.outcome, answer.error) {
-            (Some(outcome), _) => {
-                self.witness.note(&command, sent, &Heard::Outcome(outcome));
-                (self.heard)(&command);
-            }
+            (Some(outcome), _) => match self.witness.note(&command, sent, &Heard::Outcome(outcome)) {
+                Some(known) => (self.heard)(&command, &known),
+                None => return Err(unreadable("an outcome that is none".to_owned())),
+            },
             (None, Some(problem)) => {
                 let text = format!("{} {} {}", problem.status, problem.title, problem.detail);
                 self.witness.note(&command, sent, &Heard::problem(problem.status, &text));
