@@ -128,6 +128,14 @@ impl Client {
     /// # Errors
     /// [`Broken`] if no answer came.
     pub async fn send(&mut self, command: &Command) -> Result<Answer, Broken> {
+        self.send_with(command, &[]).await
+    }
+
+    /// Sends one command with more headers.
+    ///
+    /// # Errors
+    /// [`Broken`] if no answer came.
+    pub async fn send_with(&mut self, command: &Command, more: &[(&str, &str)]) -> Result<Answer, Broken> {
         let path = format!("/v1/{}/{}/commands", command.aggregate_type, path_segment(&command.id));
         let expected = command.expected_version.map(|version| format!("\"{version}\""));
         let mut headers = vec![("content-type", "application/json"), ("idempotency-key", &*command.command_id)];
@@ -136,6 +144,7 @@ impl Client {
             Some(version) => headers.push(("if-match", version)),
             None => {}
         }
+        headers.extend(more);
         self.post(&path, &headers, Bytes::copy_from_slice(command.command.get().as_bytes())).await
     }
 

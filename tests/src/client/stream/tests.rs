@@ -73,7 +73,7 @@ async fn connection(
     history: &Path,
     answers: usize,
 ) -> (Served, Result<(), Broken>, Witness) {
-    let streaming = Streaming { address: listener.local_addr().unwrap(), stream, in_flight: 16 };
+    let streaming = Streaming { address: listener.local_addr().unwrap(), stream, in_flight: 16, per_second: None };
     let mut witness = Witness::new(history, &format!("{stream}")).unwrap();
     let serving = async { serve(listener.accept().await.unwrap().0, 4, answers).await };
     let mut heard = |_: &Command| {};
