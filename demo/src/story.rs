@@ -20,6 +20,8 @@ use crate::Arguments;
 use crate::pairs::{self, Outcome};
 use crate::script;
 
+/// Violations printed in full; `ordain-checker` shows more of them.
+const SHOWN_MAX: usize = 3;
 /// Accounts whose state is read at the end.
 const READS: u64 = 500;
 
@@ -148,7 +150,8 @@ async fn read_states(stage: &Stage, commands: u64) -> anyhow::Result<()> {
 }
 
 fn judged(data: &Path, history: &Path) -> anyhow::Result<Report> {
-    judge(&Log::open(&data.join("log"))?, &History::open(history)?, Options::default())
+    let options = Options { shown_max: SHOWN_MAX, ..Options::default() };
+    judge(&Log::open(&data.join("log"))?, &History::open(history)?, options)
 }
 
 /// A digest as people recognise it.
