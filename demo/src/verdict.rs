@@ -191,6 +191,9 @@ fn verdict(out: &mut String, arguments: &Arguments, report: &Report, figures: &F
     row(out, "doubled", &grouped(report.doubled))?;
     row(out, "renamed after closed", &grouped(report.rename_after_close_accepted))?;
     row(out, "violations of any kind", &grouped(report.kinds.values().sum()))?;
+    for (kind, count) in &report.kinds {
+        row(out, &format!("  {kind}"), &grouped(*count))?;
+    }
     for violation in &report.violations {
         write!(out, "\n{violation}")?;
     }

@@ -153,4 +153,4 @@ async fn within<T>(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -18,8 +18,7 @@ pub fn start(telemetry: &Telemetry) -> Result<(), String> {
             telemetry.filter
         )
     })?;
-    let colours = std::io::stderr().is_terminal();
-    let log = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    let log = fmt().with_env_filter(filter).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
     // It fails only if a log was started before, which is then the one that is kept.
     let _ = match telemetry.format {
         LogFormat::Human => log.with_target(false).try_init(),

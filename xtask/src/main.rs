@@ -127,7 +127,9 @@ fn test(rest: &[&str]) -> Result<(), Failed> {
 }
 
 fn bench(rest: &[&str]) -> Result<(), Failed> {
-    guests()?;
+    let guests = guests()?;
+    let ledger = format!("{guests}/ledger.wasm");
+    program("target/release/ordain", &["build", "--path", "benches/ledger", "--out", &ledger])?;
     std::fs::create_dir_all("target/reports")
         .map_err(|error| Failed(format!("cannot make target/reports: {error}")))?;
     let mut args = vec!["core", "--report", "target/reports/bench-core.json"];

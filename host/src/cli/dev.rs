@@ -47,7 +47,7 @@ pub(super) fn run(mut args: DevArgs) -> Ended {
     telemetry::start(&config.telemetry).map_err(anyhow::Error::msg)?;
     let sources = Sources::watch(&args.path)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads")?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let (stop, stopping) = channel(false);
         let signals = tokio::spawn(stop_on_signal(stop));
         let builds = tokio::spawn(build_on_save(args, modules, sources, stopping.clone()));
@@ -55,8 +55,10 @@ pub(super) fn run(mut args: DevArgs) -> Ended {
         builds.abort();
         signals.abort();
         ended
-    })?;
-    Ok(Exit::Done)
+    });
+    // A compiler that is still at work is nobody's answer.
+    runtime.shutdown_background();
+    ended.map(|()| Exit::Done)
 }
 
 fn remove(folder: &Path) -> anyhow::Result<()> {

@@ -26,8 +26,8 @@ use crate::store::Store;
 const PARTITIONS: u32 = 16;
 
 /// A host with its own folder, on free ports of this machine.
-struct Host {
-    address: SocketAddr,
+pub(crate) struct Host {
+    pub(crate) address: SocketAddr,
     admin: SocketAddr,
     stop: watch::Sender<bool>,
     served: tokio::task::JoinHandle<()>,
@@ -37,7 +37,7 @@ struct Host {
 }
 
 impl Host {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with(|_| {}).await
     }
 
@@ -84,7 +84,7 @@ impl Host {
         Client::new(&format!("http://{}", self.address)).unwrap()
     }
 
-    async fn get(&self, path: &str) -> (u16, HeaderMap, Value) {
+    pub(crate) async fn get(&self, path: &str) -> (u16, HeaderMap, Value) {
         self.ask("GET", path, &[], "").await
     }
 
@@ -120,7 +120,7 @@ impl Host {
         line.unwrap()[name.len() + 1..].parse().unwrap()
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stop.send_replace(true);
         tokio::time::timeout(Duration::from_secs(20), self.served).await.expect("drained in time").unwrap();
         tokio::task::spawn_blocking(|| self.lanes.stop()).await.unwrap();

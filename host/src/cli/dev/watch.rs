@@ -1,6 +1,6 @@
 //! Tells when a source of a crate was saved.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -53,10 +53,11 @@ impl Sources {
 /// Reading is no save, and neither is what a build writes.
 fn is_save(event: &notify::Event) -> bool {
     let saved = !matches!(event.kind, EventKind::Access(_));
-    saved && event.paths.iter().any(|path| is_source(path))
+    saved && event.paths.iter().any(is_source)
 }
 
-fn is_source(path: &PathBuf) -> bool {
+fn is_source(path: impl AsRef<Path>) -> bool {
+    let path = path.as_ref();
     path.extension().is_some_and(|ext| ext == "rs") || path.file_name().is_some_and(|name| name == "Cargo.toml")
 }
 

@@ -1,7 +1,7 @@
 use serde::Serialize;
 
 use super::*;
-use crate::engine::HistoryEvent;
+use crate::engine::{Answered, HistoryEvent};
 use crate::log::{BlockBuilder, EntryHead, Lsn};
 use crate::message::{AggregateId, AggregateType, Command, CommandId};
 
@@ -30,7 +30,7 @@ fn answered(answer: &Answer<'_>, version: u64, repeated: bool) -> Answered {
 
 fn shown(answer: &Answer<'_>, version: u64, repeated: bool) -> String {
     let mut out = Vec::new();
-    write_outcome(&answered(answer, version, repeated), &mut out);
+    write_outcome(&answered(answer, version, repeated).entry(), repeated, &mut out);
     String::from_utf8(out).unwrap()
 }
 

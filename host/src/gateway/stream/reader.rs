@@ -99,7 +99,7 @@ impl<'a> Reader<'a> {
 
     /// Takes all lines that end in a piece of the body, and keeps the rest.
     async fn take(&mut self, piece: Bytes) {
-        self.lines.forget();
+        self.lines.arrived();
         let mut rest = &piece[..];
         while let Some(end) = memchr(b'\n', rest) {
             let (text, tail) = (&rest[..end], &rest[end + 1..]);
@@ -167,6 +167,7 @@ impl<'a> Reader<'a> {
     async fn last_line(&mut self) {
         if self.skipping || !self.begun.is_empty() {
             let text = std::mem::take(&mut self.begun);
+            self.lines.arrived();
             self.end_line(&text);
             self.hand_over().await;
         }

@@ -6,7 +6,9 @@ async fn stream(host: &Host, text: &str) -> Vec<Value> {
     lines.send(&mut text.as_bytes().to_vec()).await.unwrap();
     drop(lines);
     let mut all = Vec::new();
-    while answers.next(|line| all.push(serde_json::from_slice::<Value>(line).unwrap())).await.unwrap() {}
+    while let Some(lines) = answers.next().await.unwrap() {
+        all.extend(lines.iter().map(|line| serde_json::from_slice::<Value>(line).unwrap()));
+    }
     all.sort_by_key(|answer| answer["line"].as_u64());
     all
 }
@@ -76,7 +78,9 @@ async fn a_stream_of_any_length_keeps_its_order() {
         assert_eq!(version, expected as u64, "line {number} of account {account}");
         versions[account] += 1;
     };
-    while answers.next(&mut check).await.unwrap() {}
+    while let Some(lines) = answers.next().await.unwrap() {
+        lines.iter().for_each(&mut check);
+    }
     sending.await.unwrap();
     assert!(seen[1..].iter().all(|seen| *seen));
     host.stop().await;
@@ -91,7 +95,8 @@ async fn answers_do_not_wait_for_the_end_of_the_stream() {
         lines.send(&mut line(&format!("a-{n}"), OPEN).into_bytes()).await.unwrap();
         let mut got = None;
         while got.is_none() {
-            assert!(answers.next(|text| got = serde_json::from_slice::<Value>(text).ok()).await.unwrap());
+            let lines = answers.next().await.unwrap().expect("the stream goes on");
+            got = lines.iter().next().map(|text| serde_json::from_slice::<Value>(text).unwrap());
         }
         assert_eq!(got.unwrap()["line"], n);
     }
@@ -156,11 +161,11 @@ async fn a_stop_ends_an_open_stream() {
     lines.send(&mut line("a", OPEN).into_bytes()).await.unwrap();
     let mut count = 0;
     while count == 0 {
-        answers.next(|_| count += 1).await.unwrap();
+        count += answers.next().await.unwrap().unwrap().iter().count();
     }
     host.stop().await;
-    let ended = tokio::time::timeout(Duration::from_secs(5), answers.next(|_| count += 1)).await;
-    assert!(matches!(ended, Ok(Ok(false) | Err(_))) && count == 1);
+    let ended = tokio::time::timeout(Duration::from_secs(5), answers.next()).await;
+    assert!(matches!(ended, Ok(Ok(None) | Err(_))) && count == 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,10 +174,12 @@ async fn an_idle_stream_and_a_line_without_its_end_are_ended() {
     let (lines, mut answers) = host.client().stream().await.unwrap();
     lines.send(&mut b"{\"type\":".to_vec()).await.unwrap();
     let mut all = Vec::new();
-    while answers.next(|text| all.push(serde_json::from_slice::<Value>(text).unwrap())).await.unwrap_or(false) {}
+    while let Ok(Some(lines)) = answers.next().await {
+        all.extend(lines.iter().map(|text| serde_json::from_slice::<Value>(text).unwrap()));
+    }
     assert_eq!(all[0]["error"]["type"], "urn:ordain:problem:slow-body");
     let (_lines, mut answers) = host.client().stream().await.unwrap();
-    let ended = tokio::time::timeout(Duration::from_secs(5), answers.next(|_| {})).await;
-    assert!(matches!(ended, Ok(Ok(false) | Err(_))));
+    let ended = tokio::time::timeout(Duration::from_secs(5), answers.next()).await;
+    assert!(matches!(ended, Ok(Ok(None) | Err(_))));
     host.stop().await;
 }

@@ -1,6 +1,6 @@
 //! An owner as the checks see it: it takes a lane, numbers its records densely, and knows what was acknowledged to it.
 
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use super::super::segment::format::{Answer, Entry, EntryHead};
@@ -40,7 +40,8 @@ pub struct Owner {
 
 impl Owner {
     pub fn new(bench: &dyn Bench, lane: u32) -> Self {
-        let (to, answers) = channel();
+        // Far more than a check ever leaves unread: answers must never wait.
+        let (to, answers) = sync_channel(1 << 16);
         let log = bench.lane(lane, Box::new(move |committed| drop(to.send(committed))));
         Self { lane, log, answers, term: Term(0), replayed: Vec::new(), next: 0 }
     }
@@ -61,6 +62,7 @@ impl Owner {
         })?;
         assert!(replayed.windows(2).all(|pair| pair[0].lsn() < pair[1].lsn()), "replay is in order");
         assert!(replayed.iter().all(|block| block.lsn() >= from), "nothing before the start is replayed");
+        assert!(replayed.iter().all(|block| block.term() < term.0), "nothing of a later owner is replayed");
         self.next = records(&replayed).last().map_or(0, |(_, sequence)| sequence + 1);
         (self.term, self.replayed) = (term, replayed);
         Ok(term)

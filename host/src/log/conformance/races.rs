@@ -42,6 +42,15 @@ pub fn a_lane_lost_in_the_middle_of_a_commit(bench: &mut dyn Bench) {
     judge(&records(&Owner::taken(bench, 0).replayed), &acknowledged, &doubtful);
 }
 
+/// Lets the workers end, also when a check panics.
+struct Enough<'a>(&'a AtomicBool);
+
+impl Drop for Enough<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 /// Commits until the lane is lost; then takes it anew, until `enough`. Returns what was acknowledged and what is in doubt.
 fn work(bench: &dyn Bench, name: &str, enough: &AtomicBool) -> (Vec<Record>, Vec<Record>) {
     let (mut acknowledged, mut doubtful) = (Vec::new(), Vec::new());
@@ -80,6 +89,7 @@ pub fn taking_anew_under_load(bench: &mut dyn Bench) {
     let enough = AtomicBool::new(false);
     let shared: &dyn Bench = bench;
     let (acknowledged, doubtful) = thread::scope(|scope| {
+        let ending = Enough(&enough);
         let worker = scope.spawn(|| work(shared, "load", &enough));
         let mut thief = Owner::new(shared, 0);
         for _ in 0..30 {
@@ -89,7 +99,7 @@ pub fn taking_anew_under_load(bench: &mut dyn Bench) {
                 Err(error) => panic!("losing a lane is no accident: {error}"),
             }
         }
-        enough.store(true, Ordering::Release);
+        drop(ending);
         worker.join().expect("the worker found nothing wrong")
     });
     judge(&records(&Owner::taken(bench, 0).replayed), &acknowledged, &doubtful);
@@ -100,13 +110,14 @@ pub fn two_owners_racing(bench: &mut dyn Bench) {
     let shared: &dyn Bench = bench;
     let (mut acknowledged, mut doubtful) = (Vec::new(), Vec::new());
     thread::scope(|scope| {
+        let ending = Enough(&enough);
         let racers = ["red", "blue"].map(|name| scope.spawn(|| work(shared, name, &enough)));
         // A third owner that only takes keeps the two from settling.
         let mut third = Owner::new(shared, 0);
         for _ in 0..50 {
             let _ = third.take(Lsn(0));
         }
-        enough.store(true, Ordering::Release);
+        drop(ending);
         for racer in racers {
             let (ok, maybe) = racer.join().expect("the racer found nothing wrong");
             acknowledged.extend(ok);

@@ -1,6 +1,6 @@
 mod conformance;
 
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 
 use super::super::segment::disk::simulated::{Kind, SimulatedDisk};
 use super::super::segment::format::aggregate_key;
@@ -9,7 +9,7 @@ use super::super::{BlockBuilder, Committed, LaneLog};
 use super::*;
 
 fn lane_of(log: &EmbeddedLog, lane: u32) -> (EmbeddedLane, Receiver<Committed>) {
-    let (to, from) = channel();
+    let (to, from) = sync_channel(1 << 16);
     (log.lane(lane, Box::new(move |committed| drop(to.send(committed)))), from)
 }
 

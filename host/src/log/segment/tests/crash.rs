@@ -88,7 +88,7 @@ fn judge(reader: &super::Reader, history: &mut Vec<Block>, doubt: &[Block], seen
 
 fn run(seed: u64, seen: &mut Seen) {
     let mut dice = Dice(seed);
-    let disk = SimulatedDisk::new(dice.next());
+    let disk = SimulatedDisk::new(dice.draw());
     let mut history = Vec::new();
     let mut last = Life { doubt: Vec::new(), opened: true };
     for _ in 0..4 {

@@ -34,7 +34,7 @@ fn until_error(
 fn after_one_failed_write_or_sync_nothing_is_acknowledged_any_more() {
     for (kind, n) in (1..60).flat_map(|n| [(Kind::Sync, n), (Kind::Write, n)]) {
         let mut dice = Dice(n);
-        let disk = SimulatedDisk::new(dice.next());
+        let disk = SimulatedDisk::new(dice.draw());
         let mut writer = open(&disk, options(&mut dice)).expect("opens");
         let mut history = Vec::new();
         disk.fail_at(kind, n);
@@ -69,7 +69,7 @@ fn an_error_while_opening_is_an_error_and_the_next_try_succeeds() {
     let mut failed = 0;
     for (kind, n) in (1..12).flat_map(|n| [(Kind::Read, n), (Kind::Sync, n), (Kind::Write, n)]) {
         let mut dice = Dice(n);
-        let disk = SimulatedDisk::new(dice.next());
+        let disk = SimulatedDisk::new(dice.draw());
         let options = options(&mut dice);
         let mut writer = open(&disk, options).expect("opens");
         let history = fill(&mut writer, &mut Versions::default(), &mut dice, 20).concat();
@@ -92,7 +92,7 @@ fn what_was_cut_off_never_comes_back_even_if_the_cutting_failed_once() {
     let mut failed = 0;
     for seed in 0..400 {
         let mut dice = Dice(seed);
-        let disk = SimulatedDisk::new(dice.next());
+        let disk = SimulatedDisk::new(dice.draw());
         let options = Options { segment_bytes: 1 << 20, allocate_bytes: dice.one_of(&[0, 4096]) };
         let mut writer = open(&disk, options).expect("opens");
         let mut history = fill(&mut writer, &mut Versions::default(), &mut dice, 3).concat();
@@ -156,7 +156,7 @@ fn a_full_disk_refuses_and_goes_on_when_there_is_space() {
     let mut partial = 0;
     for seed in 0..200 {
         let mut dice = Dice(seed);
-        let disk = SimulatedDisk::new(dice.next());
+        let disk = SimulatedDisk::new(dice.draw());
         // Without reserving, a write can run out of space in its middle.
         let allocate_bytes = dice.one_of(&[0, 4096]);
         let options = Options { segment_bytes: 10_000, allocate_bytes };
