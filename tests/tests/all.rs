@@ -39,5 +39,7 @@ macro_rules! families {
 
 families! {
     forty_kills_under_load_lose_and_double_nothing = "kills";
+    a_hundred_swaps_under_load_lose_and_double_nothing = "swaps";
+    half_a_file_never_decides = "folder";
     the_api_keeps_its_promises = "promises";
 }

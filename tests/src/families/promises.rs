@@ -11,7 +11,7 @@ use anyhow::ensure;
 use serde_json::{Value, json};
 
 use crate::client::Answer;
-use crate::command::Command;
+use crate::command::{Command, path_segment};
 use crate::field::{Counts, Field, kept};
 use crate::hand::Hand;
 use crate::stage::Stage;
@@ -52,7 +52,9 @@ fn hand(stage: &Stage, name: &str) -> anyhow::Result<Hand> {
 }
 
 fn open(id: &str) -> Command {
-    Command::new("account", id, &format!("open-{id}"), &json!({"Open": {"owner": "Ada", "overdraft_limit": 0}}))
+    // An account's id may hold what a command's may not.
+    let command_id: String = format!("open-{}", path_segment(id)).chars().take(128).collect();
+    Command::new("account", id, &command_id, &json!({"Open": {"owner": "Ada", "overdraft_limit": 0}}))
 }
 
 fn deposit(id: &str, command_id: &str, amount: u64) -> Command {

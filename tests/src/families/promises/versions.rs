@@ -11,7 +11,7 @@ use crate::hand::Hand;
 use crate::stage::Stage;
 
 /// Races of [`RACERS`] clients.
-const RACES: u64 = 1_000;
+const RACES: u64 = 2_000;
 /// Clients that expect the same version.
 const RACERS: u64 = 8;
 
