@@ -133,7 +133,7 @@ fn test(rest: &[&str]) -> Result<(), Failed> {
     tidy::run()?;
     cargo(&["clippy", "--release", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
     guests(Targets::All)?;
-    let mut args = vec!["test", "--release", "--locked", "--workspace"];
+    let mut args = vec!["test", "--release", "--locked", "--workspace", "--no-fail-fast"];
     args.extend(rest);
     reports::test(&args)
 }
