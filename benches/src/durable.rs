@@ -26,7 +26,7 @@ pub fn run(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
         let host = Host::start(&folder, settings(1, batch), &rules::book(&wasm))?;
         let mut bank = Bank::new(batch as u64)?;
         drive(&host, bank.opens(0, ACCOUNTS), 2 * batch)?;
-        let mut sample = Sample { host: &host, bank, batch, count: 100 * batch as u64 };
+        let mut sample = Sample { host: &host, bank, batch, accounts: ACCOUNTS, count: 100 * batch as u64 };
         // Warm, and to know how many commands fill the time.
         for _ in 0..3 {
             let rate = sample.commands_per_second()?.0;
@@ -61,25 +61,36 @@ pub fn run(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Nothing but the loop, for a profiler to look at: one lane, full blocks.
+/// Nothing but the loop, for a profiler to look at: one lane, full blocks, few accounts.
 pub fn only_the_loop(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
+    only_loop(plan, figures, ACCOUNTS)
+}
+
+/// The same with a million accounts.
+pub fn only_the_large_loop(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
+    only_loop(plan, figures, 1_000_000)
+}
+
+fn only_loop(plan: &Plan, figures: &mut Figures, accounts: u64) -> anyhow::Result<()> {
     let wasm = rules::compile(&plan.guest("bank-v1.wasm")?, &plan.folder.join("cache"))?;
     let host = Host::start(&plan.folder.join("loop"), settings(1, 256), &rules::book(&wasm))?;
     let mut bank = Bank::new(1)?;
-    drive(&host, bank.opens(0, ACCOUNTS), 512)?;
-    let mut sample = Sample { host: &host, bank, batch: 256, count: 200_000 };
+    drive(&host, bank.opens(0, accounts), 512)?;
+    let mut sample = Sample { host: &host, bank, batch: 256, accounts, count: 200_000 };
+    let spent = |thread| cpu::of_threads(thread).as_secs_f64() * 1e6;
+    let threads = ["lane-0", "log-commit", "log-index", "store-write", "store-merge", "ordain-benches"];
+    let before = threads.map(spent);
     let mut rates = Vec::new();
     for _ in 0..plan.pick(20, 60) {
         rates.push(sample.commands_per_second()?.0);
     }
     let rate = median(&rates);
     figures.tell("loop", rounded(rate, 3), "commands/s");
-    for thread in ["lane-0", "log-commit", "ordain-benches"] {
-        let spent = cpu::of_threads(thread).as_secs_f64() * 1e6;
-        let each = spent / (sample.count as f64 * rates.len() as f64);
+    for (thread, before) in threads.into_iter().zip(before) {
+        let each = (spent(thread) - before) / (sample.count as f64 * rates.len() as f64);
         figures.tell(&format!("loop_cpu_{thread}"), rounded(each, 3), "µs a command");
     }
-    host.stop();
+    std::mem::forget(host);
     Ok(())
 }
 
@@ -87,13 +98,14 @@ struct Sample<'a> {
     host: &'a Host,
     bank: Bank,
     batch: usize,
+    accounts: u64,
     count: u64,
 }
 
 impl Sample<'_> {
     /// Commands per second, and what a commit had: bytes and commands.
     fn commands_per_second(&mut self) -> anyhow::Result<(f64, f64, f64)> {
-        let commands = self.bank.deposits(ACCOUNTS, self.count);
+        let commands = self.bank.deposits(self.accounts, self.count);
         let (end, commits) = (self.host.log.end(), self.host.commits());
         let took = drive(self.host, commands, 2 * self.batch)?;
         let commits = (self.host.commits() - commits) as f64;

@@ -1,8 +1,8 @@
 //! The story of `cargo xtask demo`: a daemon decides a file of commands while its rules are swapped and it is killed,
 //! two clients race a `Rename` against a `Close` thousands of times, and the checker has the last word.
 //!
-//! Reading order: [`script`] makes the commands, [`pairs`] is the client that races, [`story`] puts them together with the
-//! daemon and what is done to it, [`verdict`] prints what came of it.
+//! Reading order: [`script`] makes the commands, [`pairs`] are the clients that race, [`story`] puts them together,
+//! [`verdict`] prints what came of it. The daemon and what is done to it is [`ordain_tests::stage`].
 
 mod pairs;
 mod script;

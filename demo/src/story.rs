@@ -1,27 +1,21 @@
 //! What happens, in order: start, stream, swap, kill, start again, finish, read, stop, judge.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use ordain_checker::history::StateSeen;
-use ordain_checker::history::read::History;
-use ordain_checker::log::Log;
-use ordain_checker::{Options, Report, judge};
-use ordain_tests::client::Client;
+use ordain_checker::Report;
 use ordain_tests::client::stream::Feed;
-use ordain_tests::stage::{Rules, Stage};
+use ordain_tests::clock;
+use ordain_tests::hand::{Hand, Pace, stream};
+use ordain_tests::rules::Rules;
+use ordain_tests::stage::Stage;
 use ordain_tests::witness::{Tally, Witness};
-use ordain_tests::{bulk, clock};
-use serde_json::value::RawValue;
 use tokio::sync::watch;
 
 use crate::Arguments;
 use crate::pairs::{self, Outcome};
 use crate::script;
 
-/// Violations printed in full; `ordain-checker` shows more of them.
-const SHOWN_MAX: usize = 3;
 /// Accounts whose state is read at the end.
 const READS: u64 = 500;
 
@@ -59,7 +53,7 @@ pub async fn tell(arguments: &Arguments) -> anyhow::Result<Told> {
     println!(
         "the daemon is up with {} ({}); {} commands in {}",
         rules[0].name,
-        short(&rules[0].digest),
+        rules[0].short(),
         arguments.commands,
         file.display()
     );
@@ -67,10 +61,12 @@ pub async fn tell(arguments: &Arguments) -> anyhow::Result<Told> {
     let (progress, heard) = watch::channel(0);
     let start = clock::now_ns();
     let witness = Witness::new(&stage.history, "file")?;
+    let pace = Pace { in_flight: arguments.in_flight, per_second: None };
+    let told = move || progress.send_modify(|heard| *heard += 1);
     // The last third is held back until the swap is over, so that both rules decide however fast the machine is.
     let (allow, allowed) = watch::channel(arguments.commands * 2 / 3);
     let feed = Feed::held(script::read(&file)?, allowed);
-    let streaming = bulk::stream(feed, witness, stage.address(), arguments.in_flight, progress);
+    let streaming = stream(feed, witness, stage.address(), pace, told);
     let history = stage.history.clone();
     let address = stage.address();
     let racing = pairs::race(arguments.pairs(), &history, &address, &heard, arguments.commands);
@@ -84,7 +80,7 @@ pub async fn tell(arguments: &Arguments) -> anyhow::Result<Told> {
     read_states(&stage, arguments.commands).await?;
     stage.stop().await?;
     println!("all answered; the checker reads the log and what the clients saw");
-    let report = judged(stage.data(), &stage.history)?;
+    let report = stage.judged()?;
     let Deeds { swapped, came_back, heard } = deeds;
     Ok(Told {
         rules,
@@ -94,7 +90,8 @@ pub async fn tell(arguments: &Arguments) -> anyhow::Result<Told> {
         swapped,
         came_back,
         heard,
-        done: [stage.kills, stage.swaps],
+        // The first rules came by a swap too.
+        done: [stage.kills, stage.swaps - 1],
         report,
     })
 }
@@ -120,7 +117,7 @@ async fn deeds(
     println!(
         "after {before_swap} outcomes: swapped to {} ({}) in {} ms",
         rules.name,
-        short(&rules.digest),
+        rules.short(),
         swapped.as_millis()
     );
     let before_kill = *heard.wait_for(|&heard| heard >= total * 3 / 4).await.context(early)?;
@@ -132,29 +129,10 @@ async fn deeds(
 
 /// Reads some states, for the checker to compare with what the log's events make.
 async fn read_states(stage: &Stage, commands: u64) -> anyhow::Result<()> {
-    let mut witness = Witness::new(&stage.history, "reader")?;
-    let mut client = Client::new(*stage.address().borrow());
+    let mut reader = Hand::new(&stage.history, "reader", stage.address())?;
     let accounts = (commands / 20).max(1);
     for number in 0..READS.min(accounts) {
-        let id = format!("acc-{}", number * accounts / READS.min(accounts));
-        let invoke = clock::now_ns();
-        let answer = client.get(&format!("/v1/account/{id}")).await?;
-        let nothing = answer.status == 404;
-        let whole = if nothing { serde_json::Value::Null } else { answer.json()? };
-        let state = RawValue::from_string(whole["state"].to_string())?;
-        let version = if nothing { 0 } else { whole["version"].as_u64().with_context(|| format!("{id}: {whole}"))? };
-        let seen = StateSeen { aggregate_type: "account", id: &id, version, state: &state, past: false };
-        witness.note_state(seen, invoke);
+        reader.state(&format!("acc-{}", number * accounts / READS.min(accounts))).await?;
     }
-    Ok(witness.flush()?)
-}
-
-fn judged(data: &Path, history: &Path) -> anyhow::Result<Report> {
-    let options = Options { shown_max: SHOWN_MAX, ..Options::default() };
-    judge(&Log::open(&data.join("log"))?, &History::open(history)?, options)
-}
-
-/// A digest as people recognise it.
-pub fn short(digest: &str) -> &str {
-    digest.get(..15).unwrap_or(digest)
+    Ok(reader.witness.flush()?)
 }

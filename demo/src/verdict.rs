@@ -8,7 +8,7 @@ use ordain_tests::figures::Figures;
 use ordain_tests::witness::Tally;
 
 use crate::Arguments;
-use crate::story::{Told, short};
+use crate::story::Told;
 
 /// Prints and writes the report. Whether every promise was kept.
 ///
@@ -113,7 +113,7 @@ fn people(out: &mut String, arguments: &Arguments, told: &Told, figures: &Figure
         let outcomes = report.modules.get(&rules.digest).map(|module| &module.outcomes);
         let words = outcomes.into_iter().flatten().filter(|(word, _)| *word != "repeated");
         let words: Vec<_> = words.map(|(word, count)| format!("{} {word}", grouped(*count))).collect();
-        row(out, &format!("{} {}", rules.name, short(&rules.digest)), &words.join(", "))?;
+        row(out, &format!("{} {}", rules.name, rules.short()), &words.join(", "))?;
     }
     writeln!(out, "\nWHAT WAS DONE TO IT")?;
     row(

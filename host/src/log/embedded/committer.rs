@@ -189,8 +189,8 @@ impl Drop for Ending<'_> {
     fn drop(&mut self) {
         let waiting = {
             let mut queue = self.0.lock();
-            let closed = LogError::Fatal("the log is closed".to_owned());
-            queue.stopped.get_or_insert(closed);
+            let why = if std::thread::panicking() { "the log's thread panicked" } else { "the log is closed" };
+            queue.stopped.get_or_insert(LogError::Fatal(why.to_owned()));
             std::mem::take(&mut queue.waiting)
         };
         drop(waiting);
