@@ -70,7 +70,8 @@ impl Damaged {
             ("the last segment cut in its middle", |_, all| cut(&all[all.len() - 1], used(&all[all.len() - 1])? / 2)),
             ("a finished segment cut in its middle", |_, all| cut(&all[1], length(&all[1])? / 2)),
             ("a finished segment cut to nothing", |_, all| cut(&all[1], 0)),
-            ("a segment in the middle deleted", |_, all| gone(&all[1])),
+            // The gap is seen from the segment before it.
+            ("a segment in the middle deleted", |_, all| gone(&all[1]).map(|_| all[0].clone())),
             ("the first segment deleted", |_, all| gone(&all[0])),
             ("the last segment deleted", |_, all| gone(&all[all.len() - 1])),
             ("a page of the last segment zeroed", |_, all| zeroed(&all[all.len() - 1])),
