@@ -134,7 +134,9 @@ pub fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
 
 /// Puts a copy of one folder in the place of another.
 pub fn replace(by: &Path, folder: &Path) -> anyhow::Result<()> {
-    fs::remove_dir_all(folder)?;
+    if folder.exists() {
+        fs::remove_dir_all(folder)?;
+    }
     copy(by, folder)
 }
 
