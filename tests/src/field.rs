@@ -1,6 +1,7 @@
 //! What a family of faults is given: the programs, the modules, a folder, and a seed.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure};
@@ -92,6 +93,12 @@ impl Field {
             self.folder.file_name().map(|n| n.to_string_lossy()).unwrap_or_default()
         ));
         Self { folder, ..self.clone() }
+    }
+
+    /// Says that something was not tested here, past whatever captures a test's output.
+    pub fn skip(&self, why: &str) {
+        // If nobody can read it, nobody is told.
+        let _unheard = writeln!(std::io::stderr(), "\nSKIPPED: {why}\n");
     }
 
     /// Removes the folder.
