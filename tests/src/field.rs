@@ -108,6 +108,11 @@ impl Field {
     }
 }
 
+/// Whether calls to the system can be made to fail here.
+pub fn has_strace() -> bool {
+    std::process::Command::new("strace").arg("-V").output().is_ok()
+}
+
 /// Fails unless every promise was kept and every command has an answer.
 ///
 /// # Errors

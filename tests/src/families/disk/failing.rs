@@ -2,7 +2,6 @@
 //! nothing (Rebello et al., ATC 2020), so the daemon must stop acknowledging at once, say so, and end.
 
 use std::fs;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -10,7 +9,7 @@ use serde::Deserialize;
 
 use crate::clock;
 use crate::families::asking::hand;
-use crate::field::{Counts, Field, kept};
+use crate::field::{Counts, Field, has_strace, kept};
 use crate::load::{Load, Shape};
 use crate::stage::Stage;
 
@@ -25,7 +24,7 @@ const PATIENCE: Duration = Duration::from_millis(2_500);
 
 /// Every fault in a run of its own, over one log.
 pub async fn syncs_and_writes(field: &Field) -> anyhow::Result<Counts> {
-    if Command::new("strace").arg("-V").output().is_err() {
+    if !has_strace() {
         field.skip("no strace, so no sync fails: `apt-get install strace`");
         return Ok(Counts::from([("skipped_for_want_of_strace", 1)]));
     }
