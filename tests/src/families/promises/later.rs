@@ -4,10 +4,10 @@ use anyhow::{Context, ensure};
 use ordain_checker::history::Ending;
 use serde_json::json;
 
-use super::{deposit, hand, open, problem, with_status};
 use crate::client::stream::{Feed, Streaming};
 use crate::clock;
 use crate::command::Command;
+use crate::families::asking::{deposit, hand, open, problem, with_status};
 use crate::field::Counts;
 use crate::stage::Stage;
 use crate::witness::Witness;

@@ -5,7 +5,7 @@ use ordain_checker::history::Ending;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::{deposit, hand, open, with_status};
+use crate::families::asking::{deposit, hand, open, with_status};
 use crate::field::Counts;
 use crate::hand::Hand;
 use crate::stage::Stage;
