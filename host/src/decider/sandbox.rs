@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use ordain_sdk::contract::{Manifest, STATUS_LOGGED, STATUS_OK};
-use wasmtime::{Config, Engine, OptLevel, Strategy};
+use wasmtime::{Config, Engine, OptLevel, RegallocAlgorithm, Strategy};
 
 use super::cache::Cache;
 use super::gate::{self, Gated};
@@ -80,18 +80,21 @@ impl Sandbox {
     /// # Errors
     /// [`Refused`] with the first rule that is broken.
     pub fn compile(&self, bytes: &[u8]) -> Result<Module, Refused> {
-        let Gated { schemas, warnings, .. } = gate::check(bytes, &self.0.limits)?;
+        let Gated { schemas, warnings, costly, .. } = gate::check(bytes, &self.0.limits)?;
         let digest = Digest::of(bytes);
-        let code = self.code(digest, bytes)?;
+        let code = self.code(digest, bytes, costly)?;
         let manifest = self.describe(&code)?;
         Module::assemble(digest, manifest, schemas, warnings, code, self.clone())
     }
 
-    fn code(&self, digest: Digest, bytes: &[u8]) -> Result<wasmtime::Module, Refused> {
+    fn code(&self, digest: Digest, bytes: &[u8], costly: bool) -> Result<wasmtime::Module, Refused> {
         if let Some(code) = self.0.cache.as_ref().and_then(|cache| cache.load(&self.0.engine, digest)) {
             return Ok(code);
         }
-        let compiled = catch_unwind(AssertUnwindSafe(|| wasmtime::Module::from_binary(&self.0.engine, bytes)));
+        let compiled = catch_unwind(AssertUnwindSafe(|| match costly {
+            false => wasmtime::Module::from_binary(&self.0.engine, bytes),
+            true => compile_fast(&self.0.engine, bytes),
+        }));
         let code = match compiled {
             Ok(Ok(code)) => code,
             Ok(Err(error)) => {
@@ -143,6 +146,18 @@ fn config() -> Config {
         .signals_based_traps(true)
         .max_wasm_stack(STACK_BYTES_MAX);
     config
+}
+
+/// Compiles with the register allocator whose time is bounded by the size of the code. It is the same code otherwise, so
+/// the one engine runs it.
+fn compile_fast(engine: &Engine, bytes: &[u8]) -> wasmtime::Result<wasmtime::Module> {
+    let fast = Engine::new(config().cranelift_regalloc_algorithm(RegallocAlgorithm::SinglePass))?;
+    let code = fast.precompile_module(bytes)?;
+    #[allow(unsafe_code, reason = "the only way to hand code from one engine to another")]
+    // SAFETY: `deserialize` asks for unmodified output of this version of the compiler: it is a line old.
+    unsafe {
+        wasmtime::Module::deserialize(engine, code)
+    }
 }
 
 /// A thread that lets the engine's clock tick as long as the engine lives.
