@@ -1,13 +1,11 @@
 //! The story of `cargo xtask demo`: a daemon decides a file of commands while its rules are swapped and it is killed,
 //! two clients race a `Rename` against a `Close` thousands of times, and the checker has the last word.
 //!
-//! Reading order: [`script`] makes the commands, [`stage`] is the daemon and what is done to it, [`bulk`] and [`pairs`]
-//! are the clients, [`story`] puts them together, [`verdict`] prints what came of it.
+//! Reading order: [`script`] makes the commands, [`pairs`] are the clients that race, [`story`] puts them together,
+//! [`verdict`] prints what came of it. The daemon and what is done to it is [`ordain_tests::stage`].
 
-mod bulk;
 mod pairs;
 mod script;
-mod stage;
 mod story;
 mod verdict;
 
@@ -15,6 +13,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs the story and judges it. Exit code 0 if every promise was kept, 1 if not, 2 if the story could not be told.
 #[derive(Debug, Clone, Parser)]
@@ -66,6 +65,7 @@ async fn main() -> ExitCode {
     let told = tokio::select! {
         told = story::tell(&arguments) => told,
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+        _ = asked_to_stop() => Err(anyhow::anyhow!("asked to stop")),
     };
     match told.and_then(|told| verdict::give(&arguments, &told)) {
         Ok(true) => ExitCode::SUCCESS,
@@ -74,5 +74,13 @@ async fn main() -> ExitCode {
             eprintln!("ordain-demo: {error:#}");
             ExitCode::from(2)
         }
+    }
+}
+
+/// Waits for `SIGTERM`; for ever if the system does not let us.
+async fn asked_to_stop() {
+    match signal(SignalKind::terminate()) {
+        Ok(mut asked) => drop(asked.recv().await),
+        Err(_) => std::future::pending().await,
     }
 }

@@ -5,19 +5,17 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use ordain_checker::history::Ending;
-use ordain_tests::client::Client;
 use ordain_tests::clock;
 use ordain_tests::command::Command;
-use ordain_tests::witness::{Known, Tally, Witness};
+use ordain_tests::hand::Hand;
+use ordain_tests::witness::{Known, Tally};
 use serde_json::json;
 use tokio::sync::watch;
 
 /// Connections at a time, in pairs.
-const WORKERS: u64 = 8;
-/// How long one command may be without an outcome.
-const PATIENCE: Duration = Duration::from_secs(120);
+const WORKERS: u64 = 32;
 
 /// What became of the pairs.
 #[derive(Debug, Default)]
@@ -32,6 +30,8 @@ pub struct Outcome {
     pub renamed_first: u64,
     /// Of those: closed first, the rename rejected as `Closed`.
     pub closed_first: u64,
+    /// From the first command to the last outcome.
+    pub took: Duration,
     /// What the clients heard.
     pub tally: Tally,
 }
@@ -58,6 +58,7 @@ pub async fn race(
     progress: &watch::Receiver<u64>,
     total: u64,
 ) -> anyhow::Result<Outcome> {
+    let start = clock::now_ns();
     let mut workers = Vec::new();
     for worker in 0..WORKERS {
         let hand = |side: &str| Hand::new(history, &format!("pair-{worker}-{side}"), address.clone());
@@ -85,6 +86,7 @@ pub async fn race(
     for worker in workers {
         sum.add(&worker.await??);
     }
+    sum.took = clock::since(start);
     Ok(sum)
 }
 
@@ -126,36 +128,4 @@ fn commands(number: u64) -> [Command; 3] {
         command("close", json!({"Close": {}})),
         command("rename", json!({"Rename": {"owner": "after"}})),
     ]
-}
-
-/// One connection and the record of what goes over it.
-struct Hand {
-    client: Client,
-    address: watch::Receiver<SocketAddr>,
-    witness: Witness,
-}
-
-impl Hand {
-    fn new(history: &Path, name: &str, address: watch::Receiver<SocketAddr>) -> anyhow::Result<Self> {
-        let client = Client::new(*address.borrow());
-        Ok(Self { client, address, witness: Witness::new(history, name)? })
-    }
-
-    /// Sends a command, again and again under the same id, until it has an outcome.
-    async fn decided(&mut self, command: &Command) -> anyhow::Result<Known> {
-        let start = clock::now_ns();
-        loop {
-            self.client.move_to(*self.address.borrow());
-            let invoke = clock::now_ns();
-            let answer = self.client.send(command).await;
-            if let Some(known) = self.witness.note_answer(command, invoke, &answer) {
-                return Ok(known);
-            }
-            if clock::since(start) > PATIENCE {
-                let trouble = &self.witness.tally.latest_trouble;
-                bail!("{} has no outcome after {} s: {trouble}", command.command_id, PATIENCE.as_secs());
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
 }

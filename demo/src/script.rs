@@ -6,26 +6,11 @@ use std::path::Path;
 
 use anyhow::Context;
 use ordain_tests::command::Command;
+use ordain_tests::dice::Dice;
 use serde_json::{Value, json};
 
 /// Commands per account, about.
 const PER_ACCOUNT: u64 = 20;
-
-/// Random numbers by SplitMix64 (Steele, Lea, Flood 2014): a few lines, and the same on every machine.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-}
 
 /// Writes the file of commands, in the form that `ordain send --file` reads.
 ///
@@ -34,7 +19,7 @@ impl Dice {
 pub fn write(path: &Path, seed: u64, commands: u64) -> anyhow::Result<()> {
     let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
     let mut file = BufWriter::new(file);
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed, "script");
     let (mut opened, accounts) = (0, (commands / PER_ACCOUNT).max(1));
     let mut line = Vec::new();
     for number in 0..commands {

@@ -1,24 +1,20 @@
 //! What happens, in order: start, stream, swap, kill, start again, finish, read, stop, judge.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use ordain_checker::history::StateSeen;
-use ordain_checker::history::read::History;
-use ordain_checker::log::Log;
-use ordain_checker::{Options, Report, judge};
-use ordain_tests::client::Client;
+use ordain_checker::Report;
 use ordain_tests::client::stream::Feed;
 use ordain_tests::clock;
+use ordain_tests::hand::{Hand, Pace, stream};
+use ordain_tests::rules::Rules;
+use ordain_tests::stage::Stage;
 use ordain_tests::witness::{Tally, Witness};
-use serde_json::value::RawValue;
 use tokio::sync::watch;
 
 use crate::Arguments;
 use crate::pairs::{self, Outcome};
-use crate::stage::{Rules, Stage};
-use crate::{bulk, script};
+use crate::script;
 
 /// Accounts whose state is read at the end.
 const READS: u64 = 500;
@@ -57,7 +53,7 @@ pub async fn tell(arguments: &Arguments) -> anyhow::Result<Told> {
     println!(
         "the daemon is up with {} ({}); {} commands in {}",
         rules[0].name,
-        short(&rules[0].digest),
+        rules[0].short(),
         arguments.commands,
         file.display()
     );
@@ -65,8 +61,12 @@ pub async fn tell(arguments: &Arguments) -> anyhow::Result<Told> {
     let (progress, heard) = watch::channel(0);
     let start = clock::now_ns();
     let witness = Witness::new(&stage.history, "file")?;
-    let streaming =
-        bulk::stream(Feed::new(script::read(&file)?), witness, stage.address(), arguments.in_flight, progress);
+    let pace = Pace { in_flight: arguments.in_flight, per_second: None };
+    let told = move || progress.send_modify(|heard| *heard += 1);
+    // The last third is held back until the swap is over, so that both rules decide however fast the machine is.
+    let (allow, allowed) = watch::channel(arguments.commands * 2 / 3);
+    let feed = Feed::held(script::read(&file)?, allowed);
+    let streaming = stream(feed, witness, stage.address(), pace, told);
     let history = stage.history.clone();
     let address = stage.address();
     let racing = pairs::race(arguments.pairs(), &history, &address, &heard, arguments.commands);
@@ -74,13 +74,13 @@ pub async fn tell(arguments: &Arguments) -> anyhow::Result<Told> {
         let witness = streaming.await?;
         anyhow::Ok((witness, clock::since(start)))
     };
-    let doing = deeds(&mut stage, &rules[1], heard.clone(), arguments.commands);
+    let doing = deeds(&mut stage, &rules[1], heard.clone(), arguments.commands, &allow);
     let ((witness, streamed), pairs, deeds) = tokio::try_join!(streaming, racing, doing)?;
 
     read_states(&stage, arguments.commands).await?;
     stage.stop().await?;
     println!("all answered; the checker reads the log and what the clients saw");
-    let report = judged(stage.data(), &stage.history)?;
+    let report = stage.judged()?;
     let Deeds { swapped, came_back, heard } = deeds;
     Ok(Told {
         rules,
@@ -90,7 +90,8 @@ pub async fn tell(arguments: &Arguments) -> anyhow::Result<Told> {
         swapped,
         came_back,
         heard,
-        done: [stage.kills, stage.swaps],
+        // The first rules came by a swap too.
+        done: [stage.kills, stage.swaps - 1],
         report,
     })
 }
@@ -101,18 +102,25 @@ struct Deeds {
     heard: [u64; 2],
 }
 
-/// The swap when a third of the file is answered, the kill when two thirds are.
-async fn deeds(stage: &mut Stage, rules: &Rules, mut heard: watch::Receiver<u64>, total: u64) -> anyhow::Result<Deeds> {
+/// The swap when a third of the file is answered, the kill when three quarters are.
+async fn deeds(
+    stage: &mut Stage,
+    rules: &Rules,
+    mut heard: watch::Receiver<u64>,
+    total: u64,
+    allow: &watch::Sender<u64>,
+) -> anyhow::Result<Deeds> {
     let early = "the file's client ended early";
     let before_swap = *heard.wait_for(|&heard| heard >= total / 3).await.context(early)?;
     let swapped = stage.swap(rules).await?;
+    allow.send_replace(u64::MAX);
     println!(
         "after {before_swap} outcomes: swapped to {} ({}) in {} ms",
         rules.name,
-        short(&rules.digest),
+        rules.short(),
         swapped.as_millis()
     );
-    let before_kill = *heard.wait_for(|&heard| heard >= total * 2 / 3).await.context(early)?;
+    let before_kill = *heard.wait_for(|&heard| heard >= total * 3 / 4).await.context(early)?;
     stage.kill()?;
     let came_back = stage.start().await?;
     println!("after {before_kill} outcomes: killed with -9, back in {} ms", came_back.as_millis());
@@ -121,28 +129,10 @@ async fn deeds(stage: &mut Stage, rules: &Rules, mut heard: watch::Receiver<u64>
 
 /// Reads some states, for the checker to compare with what the log's events make.
 async fn read_states(stage: &Stage, commands: u64) -> anyhow::Result<()> {
-    let mut witness = Witness::new(&stage.history, "reader")?;
-    let mut client = Client::new(*stage.address().borrow());
+    let mut reader = Hand::new(&stage.history, "reader", stage.address())?;
     let accounts = (commands / 20).max(1);
     for number in 0..READS.min(accounts) {
-        let id = format!("acc-{}", number * accounts / READS.min(accounts));
-        let invoke = clock::now_ns();
-        let answer = client.get(&format!("/v1/account/{id}")).await?;
-        let nothing = answer.status == 404;
-        let whole = if nothing { serde_json::Value::Null } else { answer.json()? };
-        let state = RawValue::from_string(whole["state"].to_string())?;
-        let version = if nothing { 0 } else { whole["version"].as_u64().with_context(|| format!("{id}: {whole}"))? };
-        let seen = StateSeen { aggregate_type: "account", id: &id, version, state: &state, past: false };
-        witness.note_state(seen, invoke);
+        reader.state(&format!("acc-{}", number * accounts / READS.min(accounts))).await?;
     }
-    Ok(witness.flush()?)
-}
-
-fn judged(data: &Path, history: &Path) -> anyhow::Result<Report> {
-    judge(&Log::open(&data.join("log"))?, &History::open(history)?, Options::default())
-}
-
-/// A digest as people recognise it.
-pub fn short(digest: &str) -> &str {
-    digest.get(..15).unwrap_or(digest)
+    Ok(reader.witness.flush()?)
 }

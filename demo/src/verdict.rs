@@ -8,7 +8,7 @@ use ordain_tests::figures::Figures;
 use ordain_tests::witness::Tally;
 
 use crate::Arguments;
-use crate::story::{Told, short};
+use crate::story::Told;
 
 /// Prints and writes the report. Whether every promise was kept.
 ///
@@ -97,11 +97,10 @@ fn people(out: &mut String, arguments: &Arguments, told: &Told, figures: &Figure
             grouped(2 * arguments.pairs())
         ),
     )?;
-    row(
-        out,
-        "took",
-        &format!("{:.1} s, {} durable commands/s through the stream", told.streamed.as_secs_f64(), grouped(rate(told))),
-    )?;
+    let (file, single) = (told.streamed.as_secs_f64(), told.pairs.took.as_secs_f64());
+    let value =
+        format!("{file:.1} s for the file ({} durable commands/s), {single:.1} s for the others", grouped(rate(told)));
+    row(out, "took", &value)?;
     writeln!(out, "\nWHAT WAS ANSWERED (one outcome per command)")?;
     let mut heard = Tally::default();
     heard.add(&told.file);
@@ -114,7 +113,7 @@ fn people(out: &mut String, arguments: &Arguments, told: &Told, figures: &Figure
         let outcomes = report.modules.get(&rules.digest).map(|module| &module.outcomes);
         let words = outcomes.into_iter().flatten().filter(|(word, _)| *word != "repeated");
         let words: Vec<_> = words.map(|(word, count)| format!("{} {word}", grouped(*count))).collect();
-        row(out, &format!("{} {}", rules.name, short(&rules.digest)), &words.join(", "))?;
+        row(out, &format!("{} {}", rules.name, rules.short()), &words.join(", "))?;
     }
     writeln!(out, "\nWHAT WAS DONE TO IT")?;
     row(
@@ -191,7 +190,10 @@ fn verdict(out: &mut String, arguments: &Arguments, report: &Report, figures: &F
     row(out, "lost", &grouped(report.lost))?;
     row(out, "doubled", &grouped(report.doubled))?;
     row(out, "renamed after closed", &grouped(report.rename_after_close_accepted))?;
-    row(out, "other violations", &grouped(report.kinds.values().sum()))?;
+    row(out, "violations of any kind", &grouped(report.kinds.values().sum()))?;
+    for (kind, count) in &report.kinds {
+        row(out, &format!("  {kind}"), &grouped(*count))?;
+    }
     for violation in &report.violations {
         write!(out, "\n{violation}")?;
     }

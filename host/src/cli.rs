@@ -2,8 +2,15 @@
 
 mod ask;
 pub mod build;
+mod check;
 mod completions;
+mod deploy;
+mod dev;
+mod get;
+mod history;
+mod modules;
 pub mod new;
+mod outcome;
 mod run;
 pub mod send;
 
@@ -45,10 +52,24 @@ enum Command {
     New(new::NewArgs),
     /// Build a module from its source.
     Build(build::BuildArgs),
+    /// Check a module as a host would, without one.
+    Check(check::CheckArgs),
+    /// Build a module, run it, and swap it whenever its source is saved.
+    Dev(dev::DevArgs),
     /// Run the daemon.
     Run(run::RunArgs),
     /// Send one command, or a file of commands.
     Send(send::SendArgs),
+    /// Show the state of an aggregate, or list the aggregates of a type.
+    Get(get::GetArgs),
+    /// Show the events of an aggregate.
+    History(history::HistoryArgs),
+    /// Show what became of a command.
+    Outcome(outcome::OutcomeArgs),
+    /// Show which modules decide, did, and were refused.
+    Modules(modules::ModulesArgs),
+    /// Hand a module to a running host.
+    Deploy(deploy::DeployArgs),
     /// Print shell completions.
     Completions(completions::CompletionsArgs),
 }
@@ -89,8 +110,15 @@ pub fn run(cli: Cli) -> ExitCode {
             }
             Ok(Exit::Done)
         }),
+        Command::Check(args) => check::run(args, output),
+        Command::Dev(args) => dev::run(args),
         Command::Run(args) => run::run(args),
         Command::Send(args) => block_on(send::run(args, output)),
+        Command::Get(args) => block_on(get::run(args, output)),
+        Command::History(args) => block_on(history::run(args, output)),
+        Command::Outcome(args) => block_on(outcome::run(args, output)),
+        Command::Modules(args) => block_on(modules::run(args, output)),
+        Command::Deploy(args) => block_on(deploy::run(args, output)),
         Command::Completions(args) => completions::run(args),
     };
     match ended {

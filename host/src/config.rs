@@ -166,7 +166,7 @@ pub enum LogKind {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { kind: LogKind::Embedded, segment_bytes: 128 * 1024 * 1024 }
+        Self { kind: LogKind::Embedded, segment_bytes: 64 << 20 }
     }
 }
 

@@ -1,16 +1,18 @@
 //! JSON at the edge, MessagePack inside: transcoding without a tree in between, and a hash that forgives key order.
 
-/// Bytes of JSON become bytes of MessagePack.
+mod transcode;
+
 use xxhash_rust::xxh3::xxh3_64;
+
+pub use transcode::Packed;
+
+/// Bytes of JSON become bytes of MessagePack.
 ///
 /// # Errors
 /// The text of serde's error, with line and column, if it is not one JSON value.
 pub fn to_messagepack(json: &[u8]) -> Result<Vec<u8>, String> {
-    let mut out = Vec::with_capacity(json.len());
-    let mut from = serde_json::Deserializer::from_slice(json);
-    serde_transcode::transcode(&mut from, &mut rmp_serde::Serializer::new(&mut out)).map_err(|e| e.to_string())?;
-    from.end().map_err(|e| e.to_string())?;
-    Ok(out)
+    let packed: Packed = serde_json::from_slice(json).map_err(|e| e.to_string())?;
+    Ok(packed.0.into())
 }
 
 /// Bytes of MessagePack become JSON text appended to `out`.

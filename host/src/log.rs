@@ -1,9 +1,11 @@
 //! Where answered commands live. One trait for every log, one conformance suite that all of them pass.
 
+#[doc(hidden)]
+pub mod conformance;
 pub mod embedded;
 pub mod segment;
-#[cfg(test)]
-mod test_kit;
+#[doc(hidden)]
+pub mod test_kit;
 
 use std::fmt;
 

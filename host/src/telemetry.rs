@@ -1,5 +1,7 @@
 //! What the daemon says of itself, on standard error.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 
@@ -16,7 +18,7 @@ pub fn start(telemetry: &Telemetry) -> Result<(), String> {
             telemetry.filter
         )
     })?;
-    let log = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = fmt().with_env_filter(filter).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
     // It fails only if a log was started before, which is then the one that is kept.
     let _ = match telemetry.format {
         LogFormat::Human => log.with_target(false).try_init(),

@@ -89,9 +89,13 @@ impl Client {
     pub async fn request(&mut self, request: Request<Chunks>) -> Result<Answer, Broken> {
         // Taken out, so that a caller who gives up does not leave a connection with half an answer behind.
         let mut connection = match self.connection.take() {
-            Some(connection) if !connection.is_closed() => connection,
-            _ => connect(self.address).await?,
+            Some(connection) => connection,
+            None => connect(self.address).await?,
         };
+        if connection.ready().await.is_err() {
+            // The host closed it after the last answer; nothing of this request was sent over it.
+            connection = connect(self.address).await?;
+        }
         let exchange = async {
             connection.ready().await.map_err(|e| broken("waiting for the connection", e))?;
             let response = connection.send_request(request).await.map_err(|e| broken("sending", e))?;
@@ -128,6 +132,14 @@ impl Client {
     /// # Errors
     /// [`Broken`] if no answer came.
     pub async fn send(&mut self, command: &Command) -> Result<Answer, Broken> {
+        self.send_with(command, &[]).await
+    }
+
+    /// Sends one command with more headers.
+    ///
+    /// # Errors
+    /// [`Broken`] if no answer came.
+    pub async fn send_with(&mut self, command: &Command, more: &[(&str, &str)]) -> Result<Answer, Broken> {
         let path = format!("/v1/{}/{}/commands", command.aggregate_type, path_segment(&command.id));
         let expected = command.expected_version.map(|version| format!("\"{version}\""));
         let mut headers = vec![("content-type", "application/json"), ("idempotency-key", &*command.command_id)];
@@ -136,6 +148,7 @@ impl Client {
             Some(version) => headers.push(("if-match", version)),
             None => {}
         }
+        headers.extend(more);
         self.post(&path, &headers, Bytes::copy_from_slice(command.command.get().as_bytes())).await
     }
 

@@ -1,5 +1,6 @@
 //! A daemon as a process of its own: started on a data directory, ready when it says so, killed when dropped.
 
+use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,8 @@ pub struct Launch {
     pub modules: PathBuf,
     /// More flags.
     pub flags: Vec<String>,
+    /// A program that starts the daemon, with its flags, and leaves it as its own process; empty for none.
+    pub under: Vec<String>,
     /// Where its output is appended.
     pub output: PathBuf,
     /// How long it may take to be ready.
@@ -40,12 +43,41 @@ pub struct Addresses {
     pub pid: u32,
 }
 
+/// A process that is killed when this is dropped.
+#[derive(Debug)]
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail only if the process is gone already.
+        let _gone = self.0.kill();
+        let _gone = self.0.wait();
+    }
+}
+
+/// Where a process writes, and how long the file was before it did.
+#[derive(Debug, Clone)]
+struct Output {
+    path: PathBuf,
+    from: u64,
+}
+
+/// A daemon that is not ready yet. Dropping it kills the process.
+#[derive(Debug)]
+pub struct Starting {
+    process: Process,
+    run_file: PathBuf,
+    output: Output,
+    patience: Duration,
+    began_ns: u64,
+}
+
 /// A running daemon. Dropping it kills the process.
 #[derive(Debug)]
 pub struct Daemon {
-    child: Child,
+    process: Process,
     addresses: Addresses,
-    output: PathBuf,
+    output: Output,
     /// From the start of the process to its being ready.
     pub took: Duration,
 }
@@ -58,6 +90,7 @@ impl Launch {
             data: folder.join("data"),
             modules: folder.join("modules"),
             flags: Vec::new(),
+            under: Vec::new(),
             output: folder.join("daemon.log"),
             patience: Duration::from_secs(60),
         }
@@ -68,50 +101,118 @@ impl Launch {
     /// # Errors
     /// If it cannot be started, ends, or is not ready in time; the error shows the end of its output.
     pub async fn start(&self) -> anyhow::Result<Daemon> {
+        self.begin()?.ready().await
+    }
+
+    /// Starts the process and does not wait.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn begin(&self) -> anyhow::Result<Starting> {
         for folder in [&self.data, &self.modules] {
             fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         }
-        let run_file = self.data.join("run.json");
-        let start = clock::now_ns();
-        let mut child = self.spawn()?;
-        let ready = async {
-            loop {
-                if let Some(status) = child.try_wait()? {
-                    bail!("it ended at once with {status}");
-                }
-                // A file of an earlier process has another process id in it.
-                let addresses =
-                    fs::read(&run_file).ok().and_then(|text| serde_json::from_slice::<Addresses>(&text).ok());
-                match addresses {
-                    Some(addresses) if addresses.pid == child.id() => return Ok(addresses),
-                    _ => tokio::time::sleep(Duration::from_millis(2)).await,
-                }
-            }
-        };
-        let ready = tokio::time::timeout(self.patience, ready).await;
-        let ready = ready.unwrap_or_else(|_| bail!("it was not ready within {} s", self.patience.as_secs()));
-        match ready {
-            Ok(addresses) => Ok(Daemon { child, addresses, output: self.output.clone(), took: clock::since(start) }),
-            Err(error) => {
-                let _ended_already = child.kill();
-                child.wait()?;
-                let end = tail(&self.output);
-                Err(error.context(format!("{} did not start; its output ends:\n{end}", self.binary.display())))
-            }
-        }
+        let (output, from) = (self.output.clone(), fs::metadata(&self.output).map_or(0, |about| about.len()));
+        let (run_file, patience, began_ns) = (self.data.join("run.json"), self.patience, clock::now_ns());
+        Ok(Starting {
+            process: Process(self.spawn()?),
+            run_file,
+            output: Output { path: output, from },
+            patience,
+            began_ns,
+        })
     }
 
     fn spawn(&self) -> anyhow::Result<Child> {
         let output = OpenOptions::new().create(true).append(true).open(&self.output);
         let output = output.with_context(|| format!("cannot write {}", self.output.display()))?;
-        let mut command = Command::new(&self.binary);
-        command.arg("run").arg("--data").arg(&self.data).arg("--modules").arg(&self.modules);
+        let words = self.under.iter().map(OsStr::new).chain([self.binary.as_os_str()]);
+        let words: Vec<&OsStr> = words.collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg("run").arg("--data").arg(&self.data).arg("--modules").arg(&self.modules);
         command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]).args(&self.flags);
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ORDAIN_")) {
             command.env_remove(name);
         }
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         command.spawn().with_context(|| format!("cannot start {}: build it first", self.binary.display()))
+    }
+}
+
+impl Starting {
+    /// Waits until the daemon is ready.
+    ///
+    /// # Errors
+    /// If it ends, or is not ready in time; the error shows the end of its output.
+    pub async fn ready(mut self) -> anyhow::Result<Daemon> {
+        while clock::since(self.began_ns) < self.patience {
+            if let Some(status) = self.process.0.try_wait()? {
+                bail!("the daemon did not start: it ended with {status}; its output ends:\n{}", self.output.tail());
+            }
+            if let Some(addresses) = self.addresses() {
+                let took = clock::since(self.began_ns);
+                return Ok(Daemon { process: self.process, addresses, output: self.output, took });
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        let patience = self.patience.as_secs();
+        bail!("the daemon was not ready within {patience} s; its output ends:\n{}", self.output.tail())
+    }
+
+    /// Where it is, once it is ready.
+    fn addresses(&self) -> Option<Addresses> {
+        let addresses: Addresses = serde_json::from_slice(&fs::read(&self.run_file).ok()?).ok()?;
+        // A file of an earlier process has another process id in it.
+        (addresses.pid == self.process.0.id()).then_some(addresses)
+    }
+
+    /// Kills it without warning, and tells whether it had become ready before.
+    ///
+    /// # Errors
+    /// If it had ended by itself.
+    pub fn kill(mut self) -> anyhow::Result<bool> {
+        if let Some(status) = self.process.0.try_wait()? {
+            bail!("the daemon had ended by itself with {status}; its output ends:\n{}", self.output.tail());
+        }
+        let ready = self.addresses().is_some();
+        self.process.0.kill()?;
+        self.process.0.wait()?;
+        Ok(ready)
+    }
+
+    /// Waits until it gives up, and returns what it said.
+    ///
+    /// # Errors
+    /// If it becomes ready, or does neither in time.
+    pub async fn refuses(mut self) -> anyhow::Result<String> {
+        while clock::since(self.began_ns) < self.patience {
+            if let Some(status) = self.process.0.try_wait()? {
+                if status.success() {
+                    bail!("the daemon ended with {status} instead of saying why it cannot start");
+                }
+                return Ok(self.output.text());
+            }
+            if self.addresses().is_some() {
+                bail!("the daemon started although it should not have; its output:\n{}", self.output.tail());
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        bail!("the daemon neither started nor gave up; its output ends:\n{}", self.output.tail())
+    }
+}
+
+impl Output {
+    /// All that this process said.
+    fn text(&self) -> String {
+        let bytes = fs::read(&self.path).unwrap_or_default();
+        String::from_utf8_lossy(bytes.get(self.from as usize..).unwrap_or_default()).into_owned()
+    }
+
+    /// The last lines of it.
+    fn tail(&self) -> String {
+        let text = self.text();
+        let lines: Vec<&str> = text.lines().rev().take(20).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -131,7 +232,27 @@ impl Daemon {
     /// # Errors
     /// What the system says.
     pub fn runs(&mut self) -> anyhow::Result<bool> {
-        Ok(self.child.try_wait()?.is_none())
+        Ok(self.process.0.try_wait()?.is_none())
+    }
+
+    /// What it said so far.
+    pub fn said(&self) -> String {
+        self.output.text()
+    }
+
+    /// Waits until it ends by itself.
+    ///
+    /// # Errors
+    /// If it does not in time.
+    pub async fn ends(mut self, patience: Duration) -> anyhow::Result<(ExitStatus, String)> {
+        let start = clock::now_ns();
+        while clock::since(start) < patience {
+            if let Some(status) = self.process.0.try_wait()? {
+                return Ok((status, self.output.text()));
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        bail!("the daemon did not end within {} s; its output ends:\n{}", patience.as_secs(), self.output.tail())
     }
 
     /// Kills it without warning (`SIGKILL`) and waits until it is gone.
@@ -139,11 +260,11 @@ impl Daemon {
     /// # Errors
     /// If it had ended by itself before.
     pub fn kill(mut self) -> anyhow::Result<()> {
-        if let Some(status) = self.child.try_wait()? {
-            bail!("the daemon had ended by itself with {status}; its output ends:\n{}", tail(&self.output));
+        if let Some(status) = self.process.0.try_wait()? {
+            bail!("the daemon had ended by itself with {status}; its output ends:\n{}", self.output.tail());
         }
-        self.child.kill()?;
-        self.child.wait()?;
+        self.process.0.kill()?;
+        self.process.0.wait()?;
         Ok(())
     }
 
@@ -152,35 +273,20 @@ impl Daemon {
     /// # Errors
     /// If it does not stop in time, or ended by itself before.
     pub async fn stop(mut self, patience: Duration) -> anyhow::Result<ExitStatus> {
-        if let Some(status) = self.child.try_wait()? {
-            bail!("the daemon had ended by itself with {status}; its output ends:\n{}", tail(&self.output));
+        if let Some(status) = self.process.0.try_wait()? {
+            bail!("the daemon had ended by itself with {status}; its output ends:\n{}", self.output.tail());
         }
-        let pid = Pid::from_child(&self.child);
+        let pid = Pid::from_child(&self.process.0);
         kill_process(pid, Signal::TERM)?;
         let start = clock::now_ns();
         while clock::since(start) < patience {
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = self.process.0.try_wait()? {
                 return Ok(status);
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        bail!("the daemon did not stop within {} s; its output ends:\n{}", patience.as_secs(), tail(&self.output))
+        bail!("the daemon did not stop within {} s; its output ends:\n{}", patience.as_secs(), self.output.tail())
     }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // Both fail only if the process is gone already.
-        let _gone = self.child.kill();
-        let _gone = self.child.wait();
-    }
-}
-
-/// The last lines of a daemon's output.
-fn tail(output: &Path) -> String {
-    let text = fs::read(output).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().rev().take(20).collect();
-    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
 }
 
 /// Waits until `holds` does, asking again and again.

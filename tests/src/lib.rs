@@ -1,11 +1,22 @@
-//! The outside of a daemon: a process to start and kill, a client to drive it, and a record of what was seen.
+//! The outside of a daemon: a process to start and kill, clients to drive it, a record of what was seen, and the
+//! families of faults it must survive.
 //!
 //! Used by the end-to-end tests, the demo and the torture runs. Configuration is passed by flags, ports are chosen by
 //! the system, processes end with the value that started them.
+//!
+//! Reading order: [`daemon`] is the process, [`stage`] what is done to it, [`command`], [`client`] and [`hand`] those
+//! who ask, [`witness`] what they saw, [`load`] many of them, [`families`] what is put to the test.
 
 pub mod client;
 pub mod clock;
 pub mod command;
 pub mod daemon;
+pub mod dice;
+pub mod families;
+pub mod field;
 pub mod figures;
+pub mod hand;
+pub mod load;
+pub mod rules;
+pub mod stage;
 pub mod witness;

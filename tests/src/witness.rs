@@ -47,8 +47,12 @@ impl<'a> Heard<'a> {
 #[derive(Debug, Deserialize)]
 struct Summary<'a> {
     outcome: Ending,
+    #[serde(default)]
+    version: u64,
     #[serde(borrow, default)]
     rejection: Option<Code<'a>>,
+    #[serde(borrow, default)]
+    failure: Option<Reason<'a>>,
     #[serde(borrow, default)]
     module: Option<&'a str>,
     #[serde(default)]
@@ -61,12 +65,20 @@ struct Code<'a> {
     code: std::borrow::Cow<'a, str>,
 }
 
+#[derive(Debug, Deserialize)]
+struct Reason<'a> {
+    #[serde(borrow)]
+    reason: std::borrow::Cow<'a, str>,
+}
+
 /// What is known of an outcome by its client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
     /// Which of the four.
     pub outcome: Ending,
-    /// Name of the rejection.
+    /// The version after the command.
+    pub version: u64,
+    /// Name of the rejection, or reason of the failure.
     pub code: Option<String>,
     /// Digest of the module.
     pub module: Option<String>,
@@ -239,9 +251,12 @@ impl Witness {
 
 fn known(outcome: &RawValue) -> Option<Known> {
     let summary: Summary<'_> = serde_json::from_str(outcome.get()).ok()?;
+    let rejection = summary.rejection.map(|rejection| rejection.code);
+    let code = rejection.or(summary.failure.map(|failure| failure.reason));
     Some(Known {
         outcome: summary.outcome,
-        code: summary.rejection.map(|rejection| rejection.code.into_owned()),
+        version: summary.version,
+        code: code.map(std::borrow::Cow::into_owned),
         module: summary.module.map(str::to_owned),
         replayed: summary.replayed,
     })

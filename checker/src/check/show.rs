@@ -90,6 +90,7 @@ fn entry_line(entry: &Entry<'_>) -> String {
         Answer::Rejected(bytes) => format!("rejected {}", json(bytes)),
         Answer::Conflict => "conflict".to_owned(),
         Answer::Failed { reason, message } => format!("failed {reason}: {message}"),
+        Answer::Repeated(u64::MAX) => "repeated, first on its way".to_owned(),
         Answer::Repeated(lsn) => format!("repeated, first in block {lsn}"),
     };
     let expected = entry.expected.map_or(String::new(), |version| format!(" expecting {version}"));

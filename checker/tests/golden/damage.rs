@@ -133,3 +133,18 @@ fn a_block_that_is_sound_outside_and_not_inside() {
     });
     assert!(report.found().contains(&BlockMalformed), "{report}");
 }
+
+#[test]
+fn no_flipped_bit_and_no_cut_is_overlooked() {
+    let golden = story();
+    let length = end(&golden.encode());
+    // 211 is prime to 8, so every bit of a byte has its turn.
+    for bit in (0..length * 8).step_by(211) {
+        let report = golden.judge_damaged(|log| log.bytes[bit / 8] ^= 1 << (bit % 8));
+        assert!(!report.holds(), "bit {} of byte {} was flipped unseen", bit % 8, bit / 8);
+    }
+    for cut in (0..length).step_by(97) {
+        let report = golden.judge_damaged(|log| log.bytes.truncate(cut));
+        assert!(!report.holds(), "the log was cut at {cut} unseen");
+    }
+}

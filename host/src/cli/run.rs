@@ -1,7 +1,7 @@
 //! `ordain run`: the daemon.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -79,21 +79,19 @@ struct TelemetryFlags {
     format: Option<String>,
 }
 
-impl RunArgs {
-    /// The settings in effect.
-    ///
-    /// # Errors
-    /// [`config::BadConfig`].
-    fn load(&self) -> Result<Config, config::BadConfig> {
-        // A variable that is not UTF-8 cannot be one of ours.
-        let variables = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
-        config::load(self.config.as_deref(), variables, &self.flags)
-    }
+/// The settings in effect.
+///
+/// # Errors
+/// [`config::BadConfig`].
+pub(super) fn settings(file: Option<&Path>, flags: &Flags) -> Result<Config, config::BadConfig> {
+    // A variable that is not UTF-8 cannot be one of ours.
+    let variables = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+    config::load(file, variables, flags)
 }
 
 /// Runs the daemon until a signal asks it to stop.
 pub fn run(args: RunArgs) -> Ended {
-    let config = args.load()?;
+    let config = settings(args.config.as_deref(), &args.flags)?;
     if args.print_config {
         print!("{}", config.to_toml());
         return Ok(Exit::Done);
@@ -111,7 +109,7 @@ pub fn run(args: RunArgs) -> Ended {
 }
 
 /// The first signal asks for a clean stop; the second ends the process at once, which is safe at any moment.
-async fn stop_on_signal(stop: watch::Sender<bool>) -> std::io::Result<()> {
+pub(super) async fn stop_on_signal(stop: watch::Sender<bool>) -> std::io::Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut asked = false;
     loop {

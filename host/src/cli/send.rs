@@ -1,7 +1,7 @@
 //! `ordain send`: one command, or a file of them through the stream.
 
 pub mod bulk;
-mod one;
+pub(super) mod one;
 mod report;
 
 use std::path::PathBuf;

@@ -132,7 +132,8 @@ fn validate(config: &Config) -> Result<(), BadConfig> {
         }
     }
     config.limits.check().map_err(BadConfig)?;
-    if !http.insecure && !(http.listen.ip().is_loopback() && http.admin_listen.ip().is_loopback()) {
+    let local = http.listen.ip().is_loopback() && http.admin_listen.ip().is_loopback();
+    if !local && !http.insecure {
         return Err(BadConfig(format!(
             "the listeners are {} and {}, which others than this machine may reach, and nobody has to prove who they are: \
              use 127.0.0.1, or accept it with `--insecure` (`http.insecure = true`)",

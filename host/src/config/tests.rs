@@ -46,7 +46,8 @@ fn what_is_printed_can_be_read_back() {
 
 #[test]
 fn mistakes_name_the_key_and_where_it_was_set() {
-    let mistakes: [(&str, &[(&str, &str)], &[&str]); 7] = [
+    type Mistake = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str]);
+    let mistakes: [Mistake; 7] = [
         ("[http]\nlissten = 1", &[], &["lissten", "ordain.toml", "listen"]),
         ("[http]\nheaders_max = \"many\"", &[], &["http.headers_max", "ordain.toml"]),
         ("", &[("ORDAIN_HTTP__HEADERS_MAX", "many")], &["http.headers_max", "ORDAIN_HTTP__HEADERS_MAX"]),

@@ -30,7 +30,7 @@ use record::Record;
 use worker::Job;
 
 #[cfg(test)]
-pub mod tests;
+pub(crate) mod tests;
 
 /// Candidates that wait for the one that is being checked.
 const WAITING_MAX: usize = 4;

@@ -181,26 +181,36 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// Waits for answers and gives each whole line that arrived to `each`; false at the end of the stream. Cancel-safe.
+    /// Waits for answers and gives the whole lines that arrived, maybe none; `None` at the end of the stream. Cancel-safe.
     ///
     /// # Errors
     /// [`Unreachable`] if the connection broke.
-    pub async fn next(&mut self, mut each: impl FnMut(&[u8])) -> Result<bool, Unreachable> {
-        let Some(frame) = self.body.frame().await else { return Ok(false) };
+    pub async fn next(&mut self) -> Result<Option<WholeLines>, Unreachable> {
+        let Some(frame) = self.body.frame().await else { return Ok(None) };
         let frame = frame.map_err(|e| Unreachable(format!("the stream broke: {e}")))?;
-        let Ok(piece) = frame.into_data() else { return Ok(true) };
-        let mut rest = &piece[..];
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-            if self.begun.is_empty() {
-                each(&rest[..end]);
-            } else {
-                self.begun.extend_from_slice(&rest[..end]);
-                each(&std::mem::take(&mut self.begun));
-            }
-            rest = &rest[end + 1..];
+        let piece = frame.into_data().unwrap_or_default();
+        let Some(end) = piece.iter().rposition(|byte| *byte == b'\n') else {
+            self.begun.extend_from_slice(&piece);
+            return Ok(Some(WholeLines::default()));
+        };
+        let mut begun = std::mem::take(&mut self.begun);
+        self.begun.extend_from_slice(&piece[end + 1..]);
+        if begun.is_empty() {
+            return Ok(Some(WholeLines(piece.slice(..end))));
         }
-        self.begun.extend_from_slice(rest);
-        Ok(true)
+        begun.extend_from_slice(&piece[..end]);
+        Ok(Some(WholeLines(begun.into())))
+    }
+}
+
+/// Some whole lines, in the order in which they arrived.
+#[derive(Debug, Default)]
+pub struct WholeLines(Bytes);
+
+impl WholeLines {
+    /// Each without its line break.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
     }
 }
 

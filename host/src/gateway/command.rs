@@ -98,8 +98,9 @@ fn taken(answered: &Answered, location: &str) -> Response {
 
 fn outcome_response(answered: &Answered) -> Response {
     let mut out = Vec::with_capacity(512);
-    write_outcome(answered, &mut out);
-    body::json(render::status(&answered.entry().answer), out)
+    let entry = answered.entry();
+    write_outcome(&entry, answered.repeated, &mut out);
+    body::json(render::status(&entry.answer), out)
 }
 
 /// `GET /v1/{type}/{id}/commands/{command_id}`: the outcome of a command that was answered before.
@@ -111,11 +112,11 @@ pub async fn outcome(State(gateway): State<Gateway>, request: Request) -> Result
     let answered = within(limit_ms, super::reads::late(limit_ms), gateway.engine.outcome(&of, &id, &command)).await??;
     let Some(answered) = answered else {
         let detail = format!(
-            "{of} {id:?} has no outcome for this command id, or it was too long ago: it may be on its way, or was never sent"
+            "{of} \"{id}\" has no outcome for this command id, or it was too long ago: it may be on its way, or was never sent"
         );
         return Err(Problem::new(Kind::UnknownCommand, detail).about(command));
     };
     let mut out = Vec::with_capacity(512);
-    write_outcome(&answered, &mut out);
+    write_outcome(&answered.entry(), answered.repeated, &mut out);
     Ok(body::json(200, out))
 }

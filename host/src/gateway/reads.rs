@@ -39,8 +39,10 @@ pub async fn state(
         }
         (None, Some(version)) => {
             let late = || {
-                let detail =
-                    format!("{of} {id:?} did not reach version {version} within {} ms: ask again", http.state_wait_ms);
+                let detail = format!(
+                    "{of} \"{id}\" did not reach version {version} within {} ms: ask again",
+                    http.state_wait_ms
+                );
                 Problem::new(Kind::VersionNotReached, detail)
             };
             Some(within(http.state_wait_ms, late, gateway.engine.state_from(&of, &id, version)).await??)
@@ -48,7 +50,7 @@ pub async fn state(
         (Some(version), None) => {
             let read = gateway.engine.state_at(&of, &id, version);
             let view = within(http.request_timeout_ms, late(http.request_timeout_ms), read).await??;
-            let unknown = || format!("{of} {id:?} has no version {version}: ask without ?version for the latest");
+            let unknown = || format!("{of} \"{id}\" has no version {version}: ask without ?version for the latest");
             Some(view.ok_or_else(|| Problem::new(Kind::UnknownVersion, unknown()))?)
         }
         (None, None) => {
@@ -137,7 +139,7 @@ fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
 }
 
 fn never_existed(of: &str, id: &str) -> Problem {
-    Problem::new(Kind::UnknownAggregate, format!("no command for {of} {id:?} was ever accepted with an event"))
+    Problem::new(Kind::UnknownAggregate, format!("no command for {of} \"{id}\" was ever accepted with an event"))
 }
 
 /// A read that took too long.

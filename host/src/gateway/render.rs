@@ -2,7 +2,7 @@
 
 use ordain_sdk::contract::Frames;
 
-use crate::engine::{Answered, History, StateView};
+use crate::engine::{History, StateView};
 use crate::json;
 use crate::log::{Answer, Entry};
 use crate::message::{Digest, FailureReason};
@@ -58,9 +58,8 @@ pub fn status(answer: &Answer<'_>) -> u16 {
     }
 }
 
-/// Appends the outcome object.
-pub fn write_outcome(answered: &Answered, out: &mut Vec<u8>) {
-    let entry = answered.entry();
+/// Appends the outcome object of an answer; `repeated`: it was given before.
+pub fn write_outcome(entry: &Entry<'_>, repeated: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"command_id\":");
     write_string(entry.command_id, out);
     out.extend_from_slice(b",\"type\":\"");
@@ -71,10 +70,10 @@ pub fn write_outcome(answered: &Answered, out: &mut Vec<u8>) {
     out.extend_from_slice(Word::of(&entry.answer).as_str().as_bytes());
     out.extend_from_slice(b"\",\"version\":");
     write_number(entry.head.version, out);
-    write_answer(&entry, out);
+    write_answer(entry, out);
     out.extend_from_slice(b",\"module\":");
     write_digest(&entry.head.module, out);
-    if answered.repeated {
+    if repeated {
         out.extend_from_slice(b",\"replayed\":true");
     }
     out.push(b'}');
@@ -252,18 +251,20 @@ pub fn write_time(time_ms: i64, out: &mut Vec<u8>) {
 }
 
 fn write_digest(digest: &Digest, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"\"sha256:");
-    write_hex(&digest.0, out);
-    out.push(b'"');
+    let mut text = *b"\"sha256:0000000000000000000000000000000000000000000000000000000000000000\"";
+    for (pair, byte) in text[8..72].chunks_exact_mut(2).zip(digest.0) {
+        pair.copy_from_slice(&hex(byte));
+    }
+    out.extend_from_slice(&text);
 }
 
 fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
+    bytes.iter().for_each(|byte| out.extend_from_slice(&hex(*byte)));
+}
+
+fn hex(byte: u8) -> [u8; 2] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    out.reserve(2 * bytes.len());
-    for byte in bytes {
-        out.push(DIGITS[usize::from(byte >> 4)]);
-        out.push(DIGITS[usize::from(byte & 15)]);
-    }
+    [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]
 }
 
 /// Appends a number in decimal digits.

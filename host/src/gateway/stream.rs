@@ -30,6 +30,9 @@ use crate::engine::ReplyBox;
 /// Pieces of the response that wait for the connection.
 const PIECES_WAITING: usize = 2;
 
+/// Most lines that are handed over at once.
+const BATCH_LINES_MAX: usize = 256;
+
 /// What both halves share.
 struct Stream {
     gateway: Gateway,
@@ -91,25 +94,34 @@ impl Window {
         }
     }
 
+    /// Whether a batch of so many lines, and so many bytes of long ones, should be handed over.
+    fn is_batch(&self, lines: usize, long_bytes: usize) -> bool {
+        lines >= BATCH_LINES_MAX.min(self.lines_max) || long_bytes >= self.bytes_max / 2
+    }
+
     /// Whether a line of this length is counted by its bytes.
     fn is_long(&self, bytes: usize) -> bool {
         bytes > self.bytes_max / self.lines_max
     }
 
-    /// Waits for places for lines, and for the bytes of the long ones among them.
+    /// Waits for places for lines, and for the bytes of the long ones among them. These are taken together: a line that
+    /// waits for another one of its own batch would wait for ever. A batch of more bytes than there are takes them all.
     async fn enter(&self, lines: usize, long: &[(u64, usize)]) {
+        let bytes = long.iter().map(|(_, bytes)| bytes).sum::<usize>().min(self.bytes_max);
         // The semaphores are never closed.
-        if let Ok(permits) = self.lines.acquire_many(lines as u32).await {
-            permits.forget();
-        }
-        for (line, bytes) in long {
-            let bytes = (*bytes).min(self.bytes_max);
-            if let Ok(permits) = self.bytes.acquire_many(bytes as u32).await {
+        for (places, count) in [(&self.lines, lines), (&self.bytes, bytes)] {
+            if let Ok(permits) = places.acquire_many(count as u32).await {
                 permits.forget();
             }
-            self.long.lock().expect("no panic while held").insert(*line, bytes);
-            self.long_count.fetch_add(1, Ordering::Release);
         }
+        let mut taken = bytes;
+        let mut all = self.long.lock().expect("no panic while held");
+        for (line, bytes) in long {
+            let share = (*bytes).min(taken);
+            taken -= share;
+            all.insert(*line, share);
+        }
+        self.long_count.fetch_add(long.len(), Ordering::Release);
     }
 
     /// Gives back the places of answered lines.

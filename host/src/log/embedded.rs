@@ -3,8 +3,9 @@
 //!
 //! Invariants:
 //! - One thread writes. It waits for work, never for time: a lone block is written at once.
-//! - A lane's fence is its count of ownerships, compared when a group is put together: taking a lane raises the count,
-//!   so nothing of an earlier owner gets into a later group, and the new owner's record comes behind all that did.
+//! - A lane's fence is its count of ownerships, compared when a block is handed over. Taking a lane raises the count, so
+//!   nothing of an earlier owner is accepted any more; what was accepted before is committed in the order in which it
+//!   came, so it lies before the new owner's record.
 //! - Every accepted block is answered exactly once, also when the thread ends badly.
 //! - What waits is bounded by one block per owner.
 

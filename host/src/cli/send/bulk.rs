@@ -5,7 +5,7 @@ mod pending;
 mod source;
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufRead, BufReader, BufWriter, IsTerminal as _, Write};
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use super::{Report, SendArgs};
 use crate::cli::ask::print_line;
 use crate::cli::{Ended, Exit, Output};
 use crate::clock::Stopwatch;
-use crate::gateway::client::{Client, Unreachable};
+use crate::gateway::client::{Client, Unreachable, WholeLines};
 use pending::Pending;
 pub use source::Line;
 use source::Source;
@@ -143,7 +143,7 @@ impl<L: Iterator<Item = std::io::Result<Line>>, W: Watch> Run<'_, L, W> {
         *reached = true;
         let mut sender = Some(sender);
         self.pending.send_again();
-        let (mut piece, mut texts, mut again) = (Vec::new(), Vec::new(), false);
+        let (mut piece, mut again) = (Vec::new(), false);
         loop {
             if sender.is_some() && piece.len() < PIECE_BYTES {
                 self.fill(&mut piece)?;
@@ -158,21 +158,21 @@ impl<L: Iterator<Item = std::io::Result<Line>>, W: Watch> Run<'_, L, W> {
                 }
             };
             // Cancel-safe: a piece is sent as a whole or not at all; answers are given out when `next` returns.
-            let more = tokio::select! {
-                sent = sending, if self.pending.unsent() => { sent?; self.pending.sent(); true }
-                more = tokio::time::timeout(SILENCE_MAX, answers.next(|text| texts.push(text.to_vec()))) => {
-                    more.map_err(|_| Unreachable("the host did not answer for a minute".into()))??
+            let arrived = tokio::select! {
+                sent = sending, if self.pending.unsent() => { sent?; self.pending.sent(); continue }
+                arrived = tokio::time::timeout(SILENCE_MAX, answers.next()) => {
+                    arrived.map_err(|_| Unreachable("the host did not answer for a minute".into()))??
                 }
             };
-            for text in texts.drain(..) {
-                again |= self.answer(&text)?;
+            for text in arrived.iter().flat_map(WholeLines::iter) {
+                again |= self.answer(text)?;
             }
             self.watch.progress(&self.report);
             if again {
                 sender = None;
                 piece.clear();
             }
-            if !more {
+            if arrived.is_none() {
                 let done = self.exhausted && self.pending.open() == 0;
                 return if done { Ok(()) } else { Err(Unreachable("the host ended the stream early".into()).into()) };
             }
@@ -264,14 +264,14 @@ fn open(file: &Path) -> anyhow::Result<Box<dyn BufRead + Send>> {
 
 /// A bar over the file's lines; for standard input, whose length is not known, a spinner.
 fn progress_bar(file: &Path, output: Output) -> anyhow::Result<ProgressBar> {
-    if output == Output::Json {
+    if output == Output::Json || !std::io::stderr().is_terminal() {
         return Ok(ProgressBar::hidden());
     }
     if file == Path::new("-") {
         let style = ProgressStyle::with_template("{spinner} {human_pos} commands, {per_sec}, {elapsed}")?;
         return Ok(ProgressBar::new_spinner().with_style(style));
     }
-    let lines = Source::new(open(file)?).count() as u64;
+    let lines = source::count(open(file)?)?;
     let style = ProgressStyle::with_template("{wide_bar} {human_pos}/{human_len} {per_sec}, {eta} left")?;
     Ok(ProgressBar::new(lines).with_style(style))
 }

@@ -3,14 +3,13 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use crate::clock;
 use crate::gateway::Gateway;
 use crate::gateway::headers::correlation_id;
 use crate::gateway::problem::{Kind, Problem};
 use crate::gateway::target::routed;
-use crate::json;
+use crate::json::{self, Packed};
 use crate::message::{AggregateId, AggregateType, Command, CommandId, partition_of};
 
 /// The line as it is written; nothing is copied that need not be.
@@ -21,16 +20,15 @@ struct Line<'a> {
     aggregate_type: Cow<'a, str>,
     #[serde(borrow)]
     id: Cow<'a, str>,
-    #[serde(borrow)]
-    command: &'a RawValue,
+    command: Packed,
     #[serde(borrow, default)]
     command_id: Option<Text<'a>>,
     #[serde(default)]
     expected_version: Option<u64>,
     #[serde(borrow, default)]
     correlation_id: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    metadata: Option<&'a RawValue>,
+    #[serde(default)]
+    metadata: Option<Packed>,
 }
 
 /// A string that is borrowed where it has no escapes; serde borrows a `Cow` only outside of an `Option`.
@@ -42,16 +40,18 @@ pub struct Lines {
     gateway: Gateway,
     partitions: u32,
     last: Option<AggregateType>,
+    time_ms: i64,
 }
 
 impl Lines {
     pub fn new(gateway: Gateway) -> Self {
-        Self { partitions: gateway.engine.partitions(), gateway, last: None }
+        Self { partitions: gateway.engine.partitions(), gateway, last: None, time_ms: 0 }
     }
 
-    /// A type that was active once may be gone by now: asks again at the next line.
-    pub fn forget(&mut self) {
+    /// Bytes arrived: the commands in them are taken now. A type that was active is asked for again.
+    pub fn arrived(&mut self) {
         self.last = None;
+        self.time_ms = clock::now_ms();
     }
 
     /// The command of a line.
@@ -63,22 +63,21 @@ impl Lines {
             Some(Text(id)) => CommandId::parse(id).map_err(Problem::bad_request)?,
             None => CommandId::fresh(),
         };
-        let body = messagepack(line.command)?;
         Ok(Command {
             partition: partition_of(aggregate_id.as_str(), self.partitions),
             aggregate_type,
             aggregate_id,
             command_id,
             expected_version: line.expected_version,
-            time_ms: clock::now_ms(),
+            time_ms: self.time_ms,
             correlation_id: match &line.correlation_id {
                 Some(Text(id)) => correlation_id(id)?,
                 None => Box::default(),
             },
             traceparent: Box::default(),
             metadata: metadata(line.metadata)?,
-            body_hash: json::body_hash(&body),
-            body: body.into(),
+            body_hash: json::body_hash(&line.command.0),
+            body: line.command.0,
         })
     }
 
@@ -100,16 +99,15 @@ fn not_a_line(e: serde_json::Error) -> Problem {
     Problem::new(Kind::NotJson, detail)
 }
 
-fn messagepack(value: &RawValue) -> Result<Vec<u8>, Problem> {
-    json::to_messagepack(value.get().as_bytes()).map_err(|e| Problem::new(Kind::NotJson, e))
-}
-
-/// Metadata is a JSON object, or nothing.
-fn metadata(value: Option<&RawValue>) -> Result<Box<[u8]>, Problem> {
-    match value.map(RawValue::get) {
-        None | Some("{}" | "null") => Ok(Box::default()),
-        Some(text) if text.starts_with('{') => messagepack(value.unwrap_or(RawValue::NULL)).map(Into::into),
-        Some(_) => Err(Problem::bad_request("metadata is not a JSON object: write {\"key\":\"value\"}")),
+/// Metadata is a map, or nothing.
+fn metadata(value: Option<Packed>) -> Result<Box<[u8]>, Problem> {
+    match value {
+        None => Ok(Box::default()),
+        Some(Packed(map)) => match map.first() {
+            Some(0x80) => Ok(Box::default()),
+            Some(0x81..=0x8f | 0xde | 0xdf) => Ok(map),
+            _ => Err(Problem::bad_request("metadata is not a JSON object: write {\"key\":\"value\"}")),
+        },
     }
 }
 
@@ -123,7 +121,7 @@ mod tests {
         let line: Line<'_> = serde_json::from_slice(text).unwrap();
         assert!(matches!(line.aggregate_type, Cow::Borrowed("account")));
         assert!(matches!(line.command_id, Some(Text(Cow::Borrowed("c-1")))));
-        assert_eq!(line.command.get(), r#"{"Close":{}}"#);
+        assert_eq!(&line.command.0[..], b"\x81\xa5Close\x80");
         assert_eq!(metadata(line.metadata).unwrap()[0], 0x81);
     }
 
@@ -144,10 +142,9 @@ mod tests {
 
     #[test]
     fn metadata_is_an_object_or_nothing() {
-        let raw = |text: &str| RawValue::from_string(text.to_string()).unwrap();
-        assert!(metadata(None).unwrap().is_empty());
-        assert!(metadata(Some(&raw("{}"))).unwrap().is_empty());
-        assert!(metadata(Some(&raw("[1]"))).is_err());
-        assert!(metadata(Some(&raw("7"))).is_err());
+        let read = |text: &str| metadata(serde_json::from_str(text).unwrap());
+        assert!(read("null").unwrap().is_empty() && read("{}").unwrap().is_empty());
+        assert_eq!(&read(r#"{"k":1}"#).unwrap()[..], b"\x81\xa1k\x01");
+        assert!(read("[1]").is_err() && read("7").is_err() && read("\"{}\"").is_err());
     }
 }

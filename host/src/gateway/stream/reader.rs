@@ -9,14 +9,11 @@ use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::super::stopped;
 use super::line::Lines;
 use super::{Note, Stream, counted};
 use crate::engine::{Reply, Submission};
 use crate::gateway::problem::{Kind, Problem};
-
-/// Most lines that are handed over at once.
-const BATCH_LINES_MAX: usize = 256;
+use crate::gateway::stopped;
 
 /// Reads the body to its end, to the first sign that the client is too slow, or until the daemon stops.
 pub async fn run(stream: Arc<Stream>, body: Body, notes: mpsc::Sender<Note>) {
@@ -102,7 +99,7 @@ impl<'a> Reader<'a> {
 
     /// Takes all lines that end in a piece of the body, and keeps the rest.
     async fn take(&mut self, piece: Bytes) {
-        self.lines.forget();
+        self.lines.arrived();
         let mut rest = &piece[..];
         while let Some(end) = memchr(b'\n', rest) {
             let (text, tail) = (&rest[..end], &rest[end + 1..]);
@@ -114,7 +111,7 @@ impl<'a> Reader<'a> {
                 line.extend_from_slice(text);
                 self.end_line(&line);
             }
-            if self.batch.lines() >= BATCH_LINES_MAX.min(self.stream.window.lines_max) {
+            if self.stream.window.is_batch(self.batch.lines(), self.batch.long_bytes()) {
                 self.hand_over().await;
             }
         }
@@ -170,6 +167,7 @@ impl<'a> Reader<'a> {
     async fn last_line(&mut self) {
         if self.skipping || !self.begun.is_empty() {
             let text = std::mem::take(&mut self.begun);
+            self.lines.arrived();
             self.end_line(&text);
             self.hand_over().await;
         }
@@ -211,6 +209,10 @@ impl<'a> Reader<'a> {
 impl Batch {
     fn lines(&self) -> usize {
         self.commands.len() + self.refused.len()
+    }
+
+    fn long_bytes(&self) -> usize {
+        self.long.iter().map(|(_, bytes)| bytes).sum()
     }
 }
 

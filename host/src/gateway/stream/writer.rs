@@ -11,7 +11,9 @@ use crate::gateway::problem::Problem;
 use crate::gateway::render::{write_number, write_outcome};
 
 /// Bytes after which a piece is sent.
-const PIECE_BYTES: usize = 64 * 1024;
+const PIECE_BYTES: usize = 32 * 1024;
+/// Room for one answer of the usual kind.
+const ANSWER_BYTES: usize = 384;
 
 /// Writes answers until every line that was read has one, or the client is gone.
 pub async fn run(stream: Arc<Stream>, mut notes: mpsc::Receiver<Note>, pieces: mpsc::Sender<Bytes>) {
@@ -46,12 +48,18 @@ impl Writer<'_> {
     /// Writes answers; false if the client is gone.
     async fn answers(&mut self, answers: Vec<(u64, Result<Answered, Unanswered>)>) -> bool {
         let metrics = &self.stream.gateway.metrics;
+        let mut left = answers.len();
         for (line, answer) in answers {
+            if self.piece.capacity() == 0 {
+                self.piece.reserve((left * ANSWER_BYTES).min(PIECE_BYTES + ANSWER_BYTES));
+            }
+            left -= 1;
             match answer {
                 Ok(answered) => {
-                    metrics.outcome(&answered.entry().answer, answered.repeated);
+                    let entry = answered.entry();
+                    metrics.outcome(&entry.answer, answered.repeated);
                     self.begin(line, b"outcome");
-                    write_outcome(&answered, &mut self.piece);
+                    write_outcome(&entry, answered.repeated, &mut self.piece);
                     self.end(line);
                 }
                 Err(unanswered) => {

@@ -165,22 +165,6 @@ impl Shared {
         let mut queue = self.lock();
         queue.stopped.get_or_insert_with(|| error.clone());
     }
-
-    /// Takes out the blocks whose owner is no longer the lane's.
-    fn fenced(&self, batch: &mut VecDeque<Submission>) -> Vec<(Submission, LogError)> {
-        let queue = self.lock();
-        let (good, fenced) = std::mem::take(batch)
-            .into_iter()
-            .partition::<Vec<_>, _>(|submission| queue.check_owner(submission).is_ok());
-        *batch = good.into();
-        fenced
-            .into_iter()
-            .map(|s| {
-                let lane = s.lane;
-                (s, LogError::Fenced { lane })
-            })
-            .collect()
-    }
 }
 
 impl Queue {
@@ -205,8 +189,8 @@ impl Drop for Ending<'_> {
     fn drop(&mut self) {
         let waiting = {
             let mut queue = self.0.lock();
-            let closed = LogError::Fatal("the log is closed".to_owned());
-            queue.stopped.get_or_insert(closed);
+            let why = if std::thread::panicking() { "the log's thread panicked" } else { "the log is closed" };
+            queue.stopped.get_or_insert(LogError::Fatal(why.to_owned()));
             std::mem::take(&mut queue.waiting)
         };
         drop(waiting);
@@ -218,7 +202,7 @@ pub fn run(shared: &Shared, mut writer: Writer, finished: &SyncSender<Finished>)
     let _ending = Ending(shared);
     while let Some(mut batch) = shared.next(&mut writer) {
         while !batch.is_empty() {
-            if let Err(error) = commit_some(shared, &mut writer, &mut batch, finished) {
+            if let Err(error) = commit_some(&mut writer, &mut batch, finished) {
                 if matches!(error, LogError::Fatal(_)) {
                     shared.stop(&error);
                 }
@@ -234,14 +218,10 @@ pub fn run(shared: &Shared, mut writer: Writer, finished: &SyncSender<Finished>)
 /// Commits as many blocks from the front as go into one segment, at least one. On an error none of the batch is in
 /// the log for certain, and all of it is left in `batch`.
 fn commit_some(
-    shared: &Shared,
     writer: &mut Writer,
     batch: &mut VecDeque<Submission>,
     finished: &SyncSender<Finished>,
 ) -> Result<(), LogError> {
-    for (submission, error) in shared.fenced(batch) {
-        submission.answer(Err(error));
-    }
     let Some(first) = batch.front() else { return Ok(()) };
     if let Some(finished_segment) = writer.make_room(first.bytes())? {
         // Waits if the one before is not done yet; a thread that is gone leaves the index in memory.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 
 use super::super::segment::Reader;
-use super::super::segment::format::{KIND_ENTRIES, KIND_OWNER};
+use super::super::segment::format::{KIND_ENTRIES, KIND_OWNER, PAYLOAD_BYTES_MAX};
 use super::super::{Block, BlockBuilder, LaneLog, LogError, Lsn, OnCommitted, Term};
 use super::committer::{Answer, Shared, Submission};
 
@@ -90,6 +90,14 @@ impl LaneLog for EmbeddedLane {
     fn submit(&mut self, mut block: BlockBuilder) -> Result<(), LogError> {
         let lane = self.place.lane;
         let (ownership, term) = self.owned.ok_or(LogError::Fenced { lane })?;
+        if block.len() > PAYLOAD_BYTES_MAX as usize {
+            // Such a block could be written, and never read again.
+            let bytes = block.len();
+            return Err(LogError::Fatal(format!(
+                "lane {lane} handed over a block of {bytes} bytes; at most {PAYLOAD_BYTES_MAX} are possible: lower the \
+                 bytes of a batch"
+            )));
+        }
         if self.in_flight.swap(true, Ordering::AcqRel) {
             return Err(LogError::Fatal(format!("lane {lane} handed over a block while another was on its way")));
         }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::super::test_kit::{Dice, push};
 use super::super::{Block, BlockBuilder, LogError, Lsn};
 use super::disk::simulated::SimulatedDisk;
-use super::format::{KIND_ENTRIES, aggregate_key};
+use super::format::{IndexEntry, KIND_ENTRIES, aggregate_key};
 use super::writer::{Options, Writer};
 use super::{Finished, Reader};
 
@@ -42,6 +42,16 @@ impl Versions {
         versions
     }
 
+    /// A block of one command, as long as every other such block: it ends where one of a lost group ended.
+    fn small_block(&mut self, dice: &mut Dice) -> BlockBuilder {
+        let mut block = BlockBuilder::new();
+        let id = dice.one_of(&IDS);
+        let version = self.0.entry(id).or_default();
+        *version += 1;
+        push(&mut block, id, *version, &dice.bytes(10));
+        block
+    }
+
     /// A block of a few commands with small or large bodies.
     fn block(&mut self, dice: &mut Dice) -> BlockBuilder {
         let mut block = BlockBuilder::new();
@@ -49,7 +59,6 @@ impl Versions {
             let id = dice.one_of(&IDS);
             let version = self.0.entry(id).or_default();
             *version += 1;
-            // Few lengths, so that a block often ends where one of a lost group ended.
             let length = if dice.chance(90) { dice.one_of(&[10, 10, 10, 400]) } else { dice.one_of(&[2000, 9000]) };
             push(&mut block, id, *version, &dice.bytes(length));
         }
@@ -57,11 +66,11 @@ impl Versions {
     }
 }
 
+/// Blocks with their index entries, as a writer wants them.
+type Group = Vec<(Block, Vec<IndexEntry>)>;
+
 /// Makes room for and seals as many blocks as fit into the segment, at least one.
-fn group(
-    writer: &mut Writer,
-    builders: Vec<BlockBuilder>,
-) -> Result<(Vec<(Block, Vec<super::format::IndexEntry>)>, Option<Finished>), LogError> {
+fn group(writer: &mut Writer, builders: Vec<BlockBuilder>) -> Result<(Group, Option<Finished>), LogError> {
     let finished = writer.make_room(builders[0].len() as u64)?;
     let durable = writer.end();
     let mut end = durable;

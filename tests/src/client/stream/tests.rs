@@ -6,6 +6,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::witness::Known;
 
 /// What the server made of one connection.
 #[derive(Debug, Default)]
@@ -73,10 +74,10 @@ async fn connection(
     history: &Path,
     answers: usize,
 ) -> (Served, Result<(), Broken>, Witness) {
-    let streaming = Streaming { address: listener.local_addr().unwrap(), stream, in_flight: 16 };
+    let streaming = Streaming { address: listener.local_addr().unwrap(), stream, in_flight: 16, per_second: None };
     let mut witness = Witness::new(history, &format!("{stream}")).unwrap();
     let serving = async { serve(listener.accept().await.unwrap().0, 4, answers).await };
-    let mut heard = |_: &Command| {};
+    let mut heard = |_: &Command, _: &Known| {};
     let (served, ended) = tokio::join!(serving, streaming.run(feed, &mut witness, &mut heard));
     witness.flush().unwrap();
     (served, ended, witness)

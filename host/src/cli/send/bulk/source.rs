@@ -54,6 +54,31 @@ impl<R: BufRead> Iterator for Source<R> {
     }
 }
 
+/// Lines that are not blank.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn count(mut from: impl BufRead) -> io::Result<u64> {
+    let (mut lines, mut blank) = (0, true);
+    loop {
+        let piece = from.fill_buf()?;
+        if piece.is_empty() {
+            return Ok(lines + u64::from(!blank));
+        }
+        for byte in piece {
+            match byte {
+                b'\n' => {
+                    lines += u64::from(!blank);
+                    blank = true;
+                }
+                byte => blank &= byte.is_ascii_whitespace(),
+            }
+        }
+        let taken = piece.len();
+        from.consume(taken);
+    }
+}
+
 /// What of a line shows whether it has an id.
 #[derive(Deserialize)]
 struct Named {
@@ -103,6 +128,12 @@ mod tests {
             assert_eq!(lines[at].1["command_id"].as_str().unwrap().len(), 36, "{:?}", lines[at]);
         }
         assert_eq!((lines[0].1["id"].as_str(), lines[3].1["id"].as_str()), (Some("a"), Some("b")));
+    }
+
+    #[test]
+    fn blank_lines_are_not_counted() {
+        assert_eq!(count(&b"{}\n\n  \n{}\r\n{}"[..]).unwrap(), 3);
+        assert_eq!(count(&b""[..]).unwrap(), 0);
     }
 
     #[test]

@@ -4,6 +4,8 @@
 
 #![allow(missing_docs, reason = "only tests see it")]
 
+mod inode;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::super::super::test_kit::Dice;
 use super::{Access, Disk, DiskFile};
+use inode::{Change, Inode};
 
 /// What can be told to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,19 +41,6 @@ struct State {
     /// Bytes that fit on the disk.
     capacity: Option<u64>,
     operations: u64,
-}
-
-#[derive(Debug, Default, Clone)]
-struct Inode {
-    cached: Vec<u8>,
-    synced: Vec<u8>,
-    pending: Vec<Change>,
-}
-
-#[derive(Debug, Clone)]
-enum Change {
-    Write { offset: usize, bytes: Vec<u8> },
-    Length(usize),
 }
 
 #[derive(Debug, Clone)]
@@ -179,69 +169,6 @@ impl SimulatedDisk {
     /// Paths of all files.
     pub fn paths(&self) -> Vec<PathBuf> {
         self.state().names.keys().cloned().collect()
-    }
-}
-
-impl Inode {
-    /// Moves an arbitrary part of what is pending to what is synced.
-    fn settle(&mut self, dice: &mut Dice) {
-        let pending = std::mem::take(&mut self.pending);
-        let mut lengths = vec![self.synced.len()];
-        let mut length = self.synced.len();
-        for change in &pending {
-            length = match change {
-                Change::Write { offset, bytes } => length.max(offset + bytes.len()),
-                Change::Length(length) => *length,
-            };
-            lengths.push(length);
-        }
-        let survive = dice.one_of(&[0, 30, 70, 95, 100]);
-        let mut order: Vec<&Change> = pending.iter().collect();
-        if dice.chance(50) {
-            for i in (1..order.len()).rev() {
-                order.swap(i, dice.below(i as u64 + 1) as usize);
-            }
-        }
-        for change in order {
-            match change {
-                Change::Write { offset, bytes } => self.settle_write(*offset, bytes, survive, dice),
-                Change::Length(length) if dice.chance(survive) => {
-                    let cut = (*length).min(self.synced.len());
-                    self.synced[cut..].fill(0);
-                }
-                Change::Length(_) => {}
-            }
-        }
-        let length = if survive == 100 { length } else { dice.one_of(&lengths) };
-        self.synced.resize(length, 0);
-    }
-
-    /// Lets bytes, sectors or pages of a write survive.
-    fn settle_write(&mut self, offset: usize, bytes: &[u8], survive: u64, dice: &mut Dice) {
-        let end = offset + bytes.len();
-        if bytes.is_empty() {
-            return;
-        }
-        if self.synced.len() < end {
-            self.synced.resize(end, 0);
-        }
-        let grain = dice.one_of(&[1, 64, 512, 512, 4096]);
-        let pieces = (end - 1) / grain - offset / grain + 1;
-        // Its beginning, all but one piece, or any pieces.
-        let shape = if survive == 100 { 9 } else { dice.below(5) };
-        let drawn = dice.below(pieces as u64) as usize;
-        for piece in 0..pieces {
-            let from = ((offset / grain + piece) * grain).max(offset);
-            let until = ((offset / grain + piece + 1) * grain).min(end);
-            let survives = match shape {
-                0 => piece < drawn,
-                1..=2 => piece != drawn,
-                _ => dice.chance(survive),
-            };
-            if survives {
-                self.synced[from..until].copy_from_slice(&bytes[from - offset..until - offset]);
-            }
-        }
     }
 }
 
@@ -391,8 +318,10 @@ impl DiskFile for SimulatedFile {
         let length = state.inodes[self.inode].cached.len();
         let end = state.room(length, offset + bytes.len());
         let mut written = end.saturating_sub(offset).min(bytes.len());
-        if dies || fails {
+        if dies {
             written = state.dice.below(written as u64 + 1) as usize;
+        } else if fails {
+            written = state.dice.below(written as u64) as usize;
         }
         let inode = &mut state.inodes[self.inode];
         if inode.cached.len() < offset + written {
@@ -449,18 +378,7 @@ impl DiskFile for SimulatedFile {
         if let Some((Kind::Sync, left)) = &mut state.failure {
             *left -= 1;
         }
-        // Only what is dirty: what a failed sync left clean stays different from the cache until it is written again.
-        for change in std::mem::take(&mut inode.pending) {
-            match change {
-                Change::Write { offset, bytes } => {
-                    let end = offset + bytes.len();
-                    let length = inode.synced.len().max(end);
-                    inode.synced.resize(length, 0);
-                    inode.synced[offset..end].copy_from_slice(&bytes);
-                }
-                Change::Length(length) => inode.synced.resize(length, 0),
-            }
-        }
+        inode.sync();
         Ok(())
     }
 }

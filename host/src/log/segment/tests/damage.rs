@@ -58,7 +58,7 @@ fn inflict(disk: &SimulatedDisk, path: &Path, damage: &Damage) {
 
 /// A log of several segments, with the blocks in it by group. `clean`: its end was written down.
 fn log(dice: &mut Dice, clean: bool) -> (SimulatedDisk, Vec<Vec<Block>>) {
-    let disk = SimulatedDisk::new(dice.next());
+    let disk = SimulatedDisk::new(dice.draw());
     let options = Options { segment_bytes: 20_000, allocate_bytes: 8000 };
     let mut writer = open(&disk, options).expect("opens");
     let groups = 20 + dice.below(20);

@@ -34,7 +34,7 @@ fn until_error(
 fn after_one_failed_write_or_sync_nothing_is_acknowledged_any_more() {
     for (kind, n) in (1..60).flat_map(|n| [(Kind::Sync, n), (Kind::Write, n)]) {
         let mut dice = Dice(n);
-        let disk = SimulatedDisk::new(dice.next());
+        let disk = SimulatedDisk::new(dice.draw());
         let mut writer = open(&disk, options(&mut dice)).expect("opens");
         let mut history = Vec::new();
         disk.fail_at(kind, n);
@@ -69,7 +69,7 @@ fn an_error_while_opening_is_an_error_and_the_next_try_succeeds() {
     let mut failed = 0;
     for (kind, n) in (1..12).flat_map(|n| [(Kind::Read, n), (Kind::Sync, n), (Kind::Write, n)]) {
         let mut dice = Dice(n);
-        let disk = SimulatedDisk::new(dice.next());
+        let disk = SimulatedDisk::new(dice.draw());
         let options = options(&mut dice);
         let mut writer = open(&disk, options).expect("opens");
         let history = fill(&mut writer, &mut Versions::default(), &mut dice, 20).concat();
@@ -92,15 +92,11 @@ fn what_was_cut_off_never_comes_back_even_if_the_cutting_failed_once() {
     let mut failed = 0;
     for seed in 0..400 {
         let mut dice = Dice(seed);
-        let disk = SimulatedDisk::new(dice.next());
+        let disk = SimulatedDisk::new(dice.draw());
         let options = Options { segment_bytes: 1 << 20, allocate_bytes: dice.one_of(&[0, 4096]) };
         let mut writer = open(&disk, options).expect("opens");
         let mut history = fill(&mut writer, &mut Versions::default(), &mut dice, 3).concat();
-        let builder = |body: &[u8]| {
-            let mut builder = BlockBuilder::new();
-            push(&mut builder, "a", Versions::of(&history).0.get("a").unwrap_or(&0) + 1, body);
-            builder
-        };
+        let builder = |body: &[u8]| next_of_a(&history, body);
         let (lost, _) = group(&mut writer, vec![builder(b"first"), builder(b"second")]).expect("there is room");
         let next = builder(b"third");
         let path =
@@ -127,12 +123,40 @@ fn what_was_cut_off_never_comes_back_even_if_the_cutting_failed_once() {
     assert!(failed >= 100, "{failed}");
 }
 
+fn next_of_a(history: &[Block], body: &[u8]) -> BlockBuilder {
+    let mut builder = BlockBuilder::new();
+    push(&mut builder, "a", Versions::of(history).0.get("a").unwrap_or(&0) + 1, body);
+    builder
+}
+
+/// Two blocks of a group fit on the disk, the third does not. The next group is one block as long as the first: the
+/// second one must not come back behind it.
+#[test]
+fn what_did_not_fit_on_the_disk_never_comes_back() {
+    let disk = SimulatedDisk::new(1);
+    let options = Options { segment_bytes: 1 << 20, allocate_bytes: 0 };
+    let mut writer = open(&disk, options).expect("opens");
+    let mut history = fill(&mut writer, &mut Versions::default(), &mut Dice(1), 3).concat();
+    let builder = |body: &[u8]| next_of_a(&history, body);
+    let (lost, _) = group(&mut writer, vec![builder(b"one"), builder(b"two"), builder(b"six")]).expect("there is room");
+    let next = builder(b"ten");
+    disk.set_capacity(Some(disk.used() + lost[1].0.end().0 - lost[0].0.lsn().0 + 20));
+    assert!(matches!(writer.append(&lost), Err(LogError::DiskFull { .. })));
+    disk.set_capacity(None);
+    let (blocks, _) = group(&mut writer, vec![next]).expect("there is room");
+    writer.append(&blocks).expect("is written");
+    history.push(blocks[0].0.clone());
+    drop(writer);
+    let found = read_all(&open(&disk, options).expect("opens").reader()).expect("can be read");
+    assert!(bytes(&found) == bytes(&history), "{} blocks, not {}", found.len(), history.len());
+}
+
 #[test]
 fn a_full_disk_refuses_and_goes_on_when_there_is_space() {
     let mut partial = 0;
     for seed in 0..200 {
         let mut dice = Dice(seed);
-        let disk = SimulatedDisk::new(dice.next());
+        let disk = SimulatedDisk::new(dice.draw());
         // Without reserving, a write can run out of space in its middle.
         let allocate_bytes = dice.one_of(&[0, 4096]);
         let options = Options { segment_bytes: 10_000, allocate_bytes };

@@ -1,1 +1,0 @@
-//! ordain-benches

@@ -1,0 +1,48 @@
+//! The end-to-end tests, one binary: each family of faults once, against a real daemon.
+//!
+//! They need the daemon beside them and the modules in `target/guests`; `cargo xtask test` builds both.
+
+use std::sync::{Mutex, PoisonError};
+
+use ordain_tests::families::named;
+use ordain_tests::field::Field;
+
+/// A family measures times and fills disks: it has the machine for itself.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn run(name: &str) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let program = std::env::current_exe().expect("a program has a path");
+    let field = Field::beside(&program, name, 7).unwrap_or_else(|error| panic!("{error:#}"));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
+    match runtime.block_on((named(name).run)(&field)) {
+        Ok(counts) => {
+            println!("{name}: {counts:?}");
+            field.clear();
+        }
+        Err(error) => panic!("{name} (seed {}, kept in {}): {error:#}", field.seed, field.folder.display()),
+    }
+}
+
+macro_rules! families {
+    ($($test:ident = $name:literal;)+) => {
+        $(#[test] fn $test() { run($name); })+
+
+        #[test]
+        fn every_family_is_a_test() {
+            let tested = [$($name),+];
+            let all: Vec<_> = ordain_tests::families::ALL.iter().map(|family| family.name).collect();
+            assert_eq!(all, tested);
+        }
+    };
+}
+
+families! {
+    forty_kills_under_load_lose_and_double_nothing = "kills";
+    a_hundred_swaps_under_load_lose_and_double_nothing = "swaps";
+    half_a_file_never_decides = "folder";
+    a_module_that_fails_harms_one_command_only = "hostile";
+    a_start_finds_what_was_left_or_says_what_is_wrong = "restarts";
+    a_disk_that_fails_or_is_full_costs_nothing_acknowledged = "disk";
+    the_api_keeps_its_promises = "promises";
+}
