@@ -344,6 +344,20 @@ fn slow_every_time_is_slow_and_endless_is_cut_in_time() {
     }
 }
 
+#[test]
+fn a_call_that_begins_while_the_clock_rests_is_cut_too() {
+    let sandbox = sandbox_with(Limits { decide_ms: 20, ..Limits::default() });
+    let endless = compile(&sandbox, &honest().body("ordain_decide", SPIN));
+    for _ in 0..3 {
+        let mut instance = Instance::new(&endless).unwrap();
+        std::thread::park_timeout(Duration::from_millis(300));
+        let started = thread_cpu();
+        assert_eq!(instance.decide(0, &context(0), &[1], &mut Vec::new()).unwrap_err().reason, Timeout);
+        let took = thread_cpu() - started;
+        assert!(took >= Duration::from_millis(20) && took < Duration::from_millis(60), "cut after {took:?}");
+    }
+}
+
 /// Keeps what is logged.
 #[derive(Clone, Default)]
 struct Heard(Arc<Mutex<Vec<String>>>, Arc<AtomicU32>);
