@@ -22,6 +22,7 @@ mod shape;
 #[cfg(test)]
 pub mod testing;
 mod text;
+mod ticks;
 
 use ordain_sdk::contract::Context;
 

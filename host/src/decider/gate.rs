@@ -3,6 +3,8 @@
 //! The form is CosmWasm's static gate at upload. Everything here is a loop over bounded input; a panic of the parser,
 //! which hostile bytes have caused before, is a refusal.
 
+mod cost;
+
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -12,6 +14,8 @@ use wasmparser::{
     CustomSectionReader, Encoding, FuncToValidate, FuncValidatorAllocations, FunctionBody, Parser, Payload,
     ValidPayload, Validator, ValidatorResources, WasmFeatures,
 };
+
+use cost::Cost;
 
 use super::limits::Limits;
 use super::refused::{Refused, Rule};
@@ -57,6 +61,8 @@ pub struct Gated {
     pub sdk: String,
     /// Its schemas, if it was built by `ordain build`.
     pub schemas: Option<Schemas>,
+    /// Compiling it well could take for ever: it is compiled fast instead.
+    pub costly: bool,
     /// Its build sealed it, so it is surely whole.
     pub sealed: bool,
     /// What is allowed and still smells.
@@ -91,6 +97,7 @@ struct Gate<'a> {
     contract: Option<String>,
     schemas: Option<Schemas>,
     warnings: Vec<String>,
+    cost: Cost,
 }
 
 impl<'a> Gate<'a> {
@@ -101,6 +108,7 @@ impl<'a> Gate<'a> {
             contract: None,
             schemas: None,
             warnings: Vec::new(),
+            cost: Cost::default(),
         }
     }
 
@@ -130,7 +138,15 @@ impl<'a> Gate<'a> {
                 ),
             ));
         };
-        Ok(Gated { sdk, schemas: self.schemas, sealed, warnings: self.warnings })
+        let costly = self.cost.is_costly();
+        if costly {
+            self.warnings.push(
+                "the module has functions so large that it is compiled fast and not well, and decides more slowly: split \
+                 the largest ones"
+                    .to_owned(),
+            );
+        }
+        Ok(Gated { sdk, schemas: self.schemas, costly, sealed, warnings: self.warnings })
     }
 
     /// What is refused before the validator spends time on it, and what the validator does not know.
@@ -179,12 +195,19 @@ impl<'a> Gate<'a> {
             return Err(too_costly(index, format!("has {locals} locals, the limit is {LOCALS_MAX}")));
         }
         reader.set_features(FEATURES);
+        let (mut blocks, mut nesting) = (0_u64, validator.control_stack_height());
         while !reader.eof() {
             let at = reader.original_position();
             reader.visit_operator(&mut validator.visitor(at)).and_then(|valid| valid).map_err(invalid)?;
-            if validator.control_stack_height() > NESTING_MAX {
+            let now = validator.control_stack_height();
+            blocks += u64::from(now > nesting);
+            nesting = now;
+            if nesting > NESTING_MAX {
                 return Err(too_costly(index, format!("nests its blocks deeper than {NESTING_MAX}")));
             }
+        }
+        if !self.cost.add(u64::from(validator.len_locals()), blocks) {
+            return Err(too_costly(index, "has too many local values in too many blocks".to_owned()));
         }
         let end = reader.original_position();
         reader.finish_expression(&validator.visitor(end)).map_err(invalid)?;

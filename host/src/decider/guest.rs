@@ -3,15 +3,17 @@
 //! Invariant: after a trap the store is never entered again, but once to read the panic's text; Rust code that was
 //! stopped in the middle of a call keeps no promise.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ordain_sdk::contract::{Context, PANIC_BYTES_MAX};
-use wasmtime::{Engine, Instance, Memory, ResourceLimiter, Store, Trap, TypedFunc, WasmParams, WasmResults};
+use wasmtime::{Instance, Memory, ResourceLimiter, Store, Trap, TypedFunc, WasmParams, WasmResults};
 
 use super::Fault;
 use super::budget::Budget;
-use super::limits::Limits;
+use super::sandbox::Sandbox;
 use super::text::{SENTENCE_BYTES_MAX, one_line};
+use super::ticks::Ticks;
 use crate::message::FailureReason;
 
 /// CPU time for reading the panic's text, which only gives an address.
@@ -22,6 +24,7 @@ const BUFFER_BYTES_MIN: usize = 4096;
 /// What wasmtime keeps beside an instance for us.
 struct Host {
     budget: Budget,
+    ticks: Arc<Ticks>,
     memory_bytes_max: usize,
     table_elements_max: usize,
 }
@@ -108,15 +111,21 @@ impl Guest {
     ///
     /// # Errors
     /// [`Fault`] if it does not start within its limits.
-    pub fn start(engine: &Engine, code: &wasmtime::Module, limits: &Limits) -> Result<Self, Fault> {
+    pub fn start(sandbox: &Sandbox, code: &wasmtime::Module) -> Result<Self, Fault> {
+        let limits = sandbox.limits();
         let host = Host {
             budget: Budget::default(),
+            ticks: Arc::clone(sandbox.ticks()),
             memory_bytes_max: usize::try_from(limits.memory_bytes_per_instance).unwrap_or(usize::MAX),
             table_elements_max: usize::try_from(limits.table_elements_max).unwrap_or(usize::MAX),
         };
-        let mut store = Store::new(engine, host);
+        let mut store = Store::new(sandbox.engine(), host);
         store.limiter(|host| host);
-        store.epoch_deadline_callback(|mut store| Ok(store.data_mut().budget.tick()));
+        store.epoch_deadline_callback(|mut store| {
+            let host = store.data_mut();
+            host.ticks.met();
+            Ok(host.budget.tick())
+        });
         let does_not_start = |error: wasmtime::Error| {
             let mut fault = fault_of(&error);
             fault.message = format!("an instance of the module does not start: {}", fault.message);

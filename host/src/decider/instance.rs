@@ -56,9 +56,9 @@ impl Instance {
     /// # Errors
     /// [`Fault`] if it does not start within its limits.
     pub fn new(module: &Module) -> Result<Self, Fault> {
-        let (sandbox, limits) = (module.sandbox(), module.sandbox().limits());
+        let limits = module.sandbox().limits();
         Ok(Self {
-            guest: Ok(Guest::start(sandbox.engine(), module.code(), limits)?),
+            guest: Ok(Guest::start(module.sandbox(), module.code())?),
             bounds: limits.into(),
             logs: Logs::new(module, limits),
             module: module.clone(),

@@ -3,11 +3,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use ordain_sdk::contract::{Manifest, STATUS_LOGGED, STATUS_OK};
-use wasmtime::{Config, Engine, OptLevel, Strategy};
+use wasmtime::{Config, Engine, OptLevel, RegallocAlgorithm, Strategy};
 
 use super::cache::Cache;
 use super::gate::{self, Gated};
@@ -16,10 +15,9 @@ use super::limits::Limits;
 use super::module::Module;
 use super::refused::{Refused, Rule};
 use super::text::{SENTENCE_BYTES_MAX, one_line};
+use super::ticks::Ticks;
 use crate::message::Digest;
 
-/// How often the clock ticks while modules run.
-const TICK: Duration = Duration::from_millis(1);
 /// Stack of a call in bytes. At which depth it ends depends on the compiler, so no decision may depend on it; it does
 /// not, because reaching it is a trap.
 const STACK_BYTES_MAX: usize = 512 << 10;
@@ -38,6 +36,7 @@ pub struct Sandbox(Arc<Shared>);
 
 struct Shared {
     engine: Engine,
+    ticks: Arc<Ticks>,
     limits: Limits,
     cache: Option<Cache>,
 }
@@ -54,7 +53,8 @@ impl Sandbox {
                 "the Wasm engine does not start on this machine: {error}; please report it with your CPU's name"
             ))
         })?;
-        start_clock(&engine)?;
+        let ticks = Ticks::start(&engine)
+            .map_err(|error| NoSandbox(format!("the clock that cuts endless calls does not start: {error}")))?;
         let cache = cache_dir.and_then(|dir| {
             let opened = Cache::open(dir, &engine);
             if let Err(error) = &opened {
@@ -62,7 +62,7 @@ impl Sandbox {
             }
             opened.ok()
         });
-        Ok(Self(Arc::new(Shared { engine, limits, cache })))
+        Ok(Self(Arc::new(Shared { engine, ticks, limits, cache })))
     }
 
     /// The limits under which everything here runs.
@@ -74,24 +74,31 @@ impl Sandbox {
         &self.0.engine
     }
 
+    pub(super) fn ticks(&self) -> &Arc<Ticks> {
+        &self.0.ticks
+    }
+
     /// Makes a module of a file's bytes: gate, compiler (on this thread, for about a second per megabyte), and a first
     /// instance that is asked what it is. Nothing of it is in service afterwards.
     ///
     /// # Errors
     /// [`Refused`] with the first rule that is broken.
     pub fn compile(&self, bytes: &[u8]) -> Result<Module, Refused> {
-        let Gated { schemas, warnings, .. } = gate::check(bytes, &self.0.limits)?;
+        let Gated { schemas, warnings, costly, .. } = gate::check(bytes, &self.0.limits)?;
         let digest = Digest::of(bytes);
-        let code = self.code(digest, bytes)?;
+        let code = self.code(digest, bytes, costly)?;
         let manifest = self.describe(&code)?;
         Module::assemble(digest, manifest, schemas, warnings, code, self.clone())
     }
 
-    fn code(&self, digest: Digest, bytes: &[u8]) -> Result<wasmtime::Module, Refused> {
+    fn code(&self, digest: Digest, bytes: &[u8], costly: bool) -> Result<wasmtime::Module, Refused> {
         if let Some(code) = self.0.cache.as_ref().and_then(|cache| cache.load(&self.0.engine, digest)) {
             return Ok(code);
         }
-        let compiled = catch_unwind(AssertUnwindSafe(|| wasmtime::Module::from_binary(&self.0.engine, bytes)));
+        let compiled = catch_unwind(AssertUnwindSafe(|| match costly {
+            false => wasmtime::Module::from_binary(&self.0.engine, bytes),
+            true => compile_fast(&self.0.engine, bytes),
+        }));
         let code = match compiled {
             Ok(Ok(code)) => code,
             Ok(Err(error)) => {
@@ -114,7 +121,7 @@ impl Sandbox {
         let starts = |fault: super::Fault| Refused::new(Rule::Compile, fault.message);
         let describes =
             |what: String| Refused::new(Rule::Describe, format!("the module does not describe itself: {what}"));
-        let mut guest = Guest::start(&self.0.engine, code, limits).map_err(starts)?;
+        let mut guest = Guest::start(self, code).map_err(starts)?;
         guest.allow(Duration::from_millis(limits.init_ms));
         let place = guest.describe().map_err(|fault| describes(fault.message))?;
         match guest.bytes(place).split_first() {
@@ -145,18 +152,14 @@ fn config() -> Config {
     config
 }
 
-/// A thread that lets the engine's clock tick as long as the engine lives.
-fn start_clock(engine: &Engine) -> Result<(), NoSandbox> {
-    let engine = engine.weak();
-    let clock = move || {
-        while let Some(engine) = engine.upgrade() {
-            engine.increment_epoch();
-            drop(engine);
-            thread::park_timeout(TICK);
-        }
-    };
-    match thread::Builder::new().name("module clock".to_owned()).spawn(clock) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(NoSandbox(format!("the clock that cuts endless calls does not start: {error}"))),
+/// Compiles with the register allocator whose time is bounded by the size of the code. It is the same code otherwise, so
+/// the one engine runs it.
+fn compile_fast(engine: &Engine, bytes: &[u8]) -> wasmtime::Result<wasmtime::Module> {
+    let fast = Engine::new(config().cranelift_regalloc_algorithm(RegallocAlgorithm::SinglePass))?;
+    let code = fast.precompile_module(bytes)?;
+    #[allow(unsafe_code, reason = "the only way to hand code from one engine to another")]
+    // SAFETY: `deserialize` asks for unmodified output of this version of the compiler: it is a line old.
+    unsafe {
+        wasmtime::Module::deserialize(engine, code)
     }
 }

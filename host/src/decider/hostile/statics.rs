@@ -1,7 +1,11 @@
 //! Refused before they run: by the gate, the compiler, or their first instance.
 
+use std::time::Duration;
+
+use crate::clock::thread_cpu;
 use crate::decider::refused::Rule;
-use crate::decider::testing::{Wat, honest, sandbox};
+use crate::decider::testing::{Wat, context, events, honest, sandbox};
+use crate::decider::{Decider, Instance, Verdict};
 use crate::message::Digest;
 
 /// Refused with this rule, by a message that holds these words.
@@ -154,6 +158,46 @@ fn sizes_that_cost_too_much() {
     refused("a million locals", locals, Rule::Invalid, "too many locals");
     let fat = honest().tail(&format!("(data \"{}\")", "x".repeat(9 << 20))).bytes();
     refused("9 MiB", &fat, Rule::Size, "module_bytes_max");
+}
+
+/// A function whose locals all live through all of its blocks, written and left at every one.
+fn broad(blocks: usize, locals: usize) -> Wat {
+    let leave: String = (0..blocks)
+        .map(|n| {
+            let (read, write) = (n % locals, n * 7 % locals);
+            format!("(br_if {n} (i32.wrap_i64 (local.get {read}))) (local.set {write} (i64.const {n}))")
+        })
+        .collect();
+    let read: String = (0..locals).map(|n| format!("(i64.xor (local.get {n}))")).collect();
+    let (open, close) = ("(block ".repeat(blocks), ")".repeat(blocks));
+    let declared = "i64 ".repeat(locals);
+    honest().tail(&format!("(func (result i64) (local {declared}) {open} {leave} {close} (i64.const 0) {read})"))
+}
+
+#[test]
+fn code_that_takes_for_ever_to_compile_well_is_compiled_fast() {
+    let sandbox = sandbox();
+    let started = thread_cpu();
+    // Half a minute for the good register allocator; for two hundred such functions it is hours.
+    let module = sandbox.compile(&broad(500, 500).bytes()).unwrap();
+    assert!(module.warnings().iter().any(|warning| warning.contains("compiled fast")), "{:?}", module.warnings());
+    let took = thread_cpu() - started;
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    let mut instance = Instance::new(&module).unwrap();
+    instance.load(0, &[]).unwrap();
+    let mut out = Vec::new();
+    assert_eq!(instance.decide(0, &context(0), &[5], &mut out), Ok(Verdict::Accepted { count: 1 }));
+    assert_eq!(out, events(&[5]));
+    refused("too much of it", &broad(2000, 3000).bytes(), Rule::Code, "too many local values");
+    assert!(sandbox.compile(&broad(50, 50).bytes()).unwrap().warnings().is_empty());
+}
+
+#[test]
+fn hashing_with_random_keys_is_named() {
+    let hashes = honest().tail("(func $_ZN3std4hash6random11RandomState3new17h0123456789abcdefE)");
+    let module = sandbox().compile(&hashes.bytes()).unwrap();
+    assert!(module.warnings()[0].contains("BTreeMap"), "{:?}", module.warnings());
+    assert!(sandbox().compile(&honest().bytes()).unwrap().warnings().is_empty());
 }
 
 #[test]
