@@ -58,9 +58,9 @@ impl Bank {
             .collect()
     }
 
-    /// Deposits into each of `0..accounts`, one after the other.
-    pub fn deposits_in_turn(&mut self, accounts: u64, count: u64) -> Vec<Command> {
-        (0..count).map(|n| self.command(n % accounts, false)).collect()
+    /// Deposits into accounts `from..to`, one after the other, so often.
+    pub fn rounds_of_deposits(&mut self, from: u64, to: u64, rounds: u64) -> Vec<Command> {
+        (0..rounds).flat_map(|_| from..to).map(|account| self.command(account, false)).collect()
     }
 
     /// The next number below `bound` (xorshift64*, Vigna 2016).

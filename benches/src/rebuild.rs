@@ -30,7 +30,7 @@ pub fn run(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
     let mut bank = Bank::new(5)?;
     drive(&host, bank.opens(0, accounts), 2_048)?;
     for _ in 1..EVENTS_EACH {
-        drive(&host, bank.deposits_in_turn(accounts, accounts), 2_048)?;
+        drive(&host, bank.rounds_of_deposits(0, accounts, 1), 2_048)?;
     }
     let end = host.log.end();
     host.stop();

@@ -227,6 +227,8 @@ impl Lane {
             while let Some(control) = self.unheard.pop_front() {
                 self.hear(control)?;
             }
+            let wanted = work.commands.iter().map(|one| &one.command);
+            self.machine.aggregates.warm(wanted.map(|one| (one.aggregate_type.as_str(), one.aggregate_id.as_str())));
             for submission in work.commands {
                 self.decide(submission)?;
             }

@@ -6,7 +6,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::Lane;
+use super::{Lane, STORE_PATIENCE};
 use crate::clock::Stopwatch;
 use crate::decider::Form;
 use crate::log::{Block, LogError, Lsn};
@@ -159,6 +159,10 @@ impl Lane {
                 continue;
             }
             self.write(at)?;
+        }
+        // At once, so that what is left in the outbox means a full store and nothing else.
+        if !self.hand_over(Vec::new()) {
+            return Ok(());
         }
         if self.upkeep.round.as_ref().is_some_and(|round| round.queue.is_empty() && round.deferred.is_empty()) {
             self.end_checkpoint();
@@ -326,8 +330,9 @@ impl Lane {
                 return Ok(());
             }
             self.go_on_with_checkpoint()?;
-            if self.upkeep.round.is_some() && !self.upkeep.outbox.is_empty() {
-                self.store.flush().map_err(|error| LogError::Fatal(error.to_string()))?;
+            // Waiting for all of it to be durable would make a generation of every piece, and much merging of many.
+            if self.upkeep.is_held_up() {
+                self.store.wait_for_room(STORE_PATIENCE);
             }
         }
         Ok(())

@@ -2,9 +2,11 @@
 //! [`KNOWN_IDS_MAX`] answered commands of the aggregate, and of those the ones at most [`KNOWN_FOR_MS`] of log time older
 //! than the command that asks.
 
+mod positions;
+
 use std::collections::VecDeque;
 
-use hashbrown::HashMap;
+use positions::Positions;
 
 use crate::log::Lsn;
 use crate::message::Command;
@@ -13,8 +15,8 @@ use crate::message::Command;
 pub const KNOWN_IDS_MAX: usize = 1024;
 /// Milliseconds of log time for which an id is known: one day.
 pub const KNOWN_FOR_MS: i64 = 24 * 60 * 60 * 1000;
-/// Up to so many ids are searched one by one; above, a map is kept beside them.
-const SEARCHED_MAX: usize = 48;
+/// Up to so many ids are searched one by one; above, an index is kept beside them.
+const SEARCHED_MAX: usize = 8;
 
 /// Where an answer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,10 +75,10 @@ impl Remembered {
 #[derive(Debug, Default)]
 pub struct Recent {
     commands: VecDeque<Remembered>,
-    /// Commands forgotten so far: the number of the first one in `commands`.
-    first: u64,
-    /// Number of each command by id, kept when there are too many to search.
-    numbers: Option<Box<HashMap<[u64; 2], u64>>>,
+    /// Commands forgotten so far, wrapping: the number of the first one in `commands`.
+    first: u32,
+    /// Where each id is, kept when there are too many to search.
+    positions: Positions,
 }
 
 fn id_hash(id: &str) -> [u64; 2] {
@@ -87,7 +89,7 @@ fn id_hash(id: &str) -> [u64; 2] {
 impl Recent {
     /// From what the store kept, oldest first.
     pub fn from_settled(commands: impl IntoIterator<Item = Remembered>) -> Self {
-        let mut recent = Self { commands: commands.into_iter().collect(), first: 0, numbers: None };
+        let mut recent = Self { commands: commands.into_iter().collect(), ..Self::default() };
         recent.index();
         recent
     }
@@ -108,10 +110,19 @@ impl Recent {
     /// The remembered command of an id, however old.
     pub fn find(&self, id: &str) -> Option<&Remembered> {
         let id = id_hash(id);
-        match &self.numbers {
-            Some(numbers) => numbers.get(&id).map(|number| &self.commands[(number - self.first) as usize]),
-            None => self.commands.iter().rev().find(|known| known.id == id),
+        if self.positions.is_empty() {
+            return self.commands.iter().rev().find(|known| known.id == id);
         }
+        self.positions.find(id[0], |number| self.is_at(id, number)).map(|number| &self.commands[self.place(number)])
+    }
+
+    /// Place of the command with this number among those remembered.
+    fn place(&self, number: u32) -> usize {
+        (number.wrapping_sub(self.first) & positions::NUMBERS_MASK) as usize
+    }
+
+    fn is_at(&self, id: [u64; 2], number: u32) -> bool {
+        self.commands.get(self.place(number)).is_some_and(|known| known.id == id)
     }
 
     /// Remembers a command and forgets the oldest if there are too many. A newer one replaces one of the same id.
@@ -124,30 +135,34 @@ impl Recent {
         if self.commands.len() == KNOWN_IDS_MAX {
             self.forget_oldest();
         }
-        if let Some(numbers) = &mut self.numbers {
-            numbers.insert(id, self.first + self.commands.len() as u64);
-        }
+        let number = self.first.wrapping_add(self.commands.len() as u32);
         self.commands.push_back(Remembered { id, body_hash, time_ms, at });
-        if self.numbers.is_none() && self.commands.len() > SEARCHED_MAX {
+        if !self.positions.has_room(self.commands.len()) {
             self.index();
+        } else if !self.positions.is_empty() {
+            // Only what stood there before is in the index.
+            let older = self.positions.find(id[0], |other| self.is_at(id, other));
+            self.positions.put(id[0], number, older);
         }
     }
 
     fn forget_oldest(&mut self) {
-        let Some(oldest) = self.commands.pop_front() else { return };
-        if let Some(numbers) = &mut self.numbers
-            && numbers.get(&oldest.id) == Some(&self.first)
-        {
-            numbers.remove(&oldest.id);
+        if let Some(oldest) = self.commands.pop_front() {
+            self.positions.remove(oldest.id[0], self.first);
+            self.first = self.first.wrapping_add(1);
         }
-        self.first += 1;
     }
 
     fn index(&mut self) {
-        self.numbers = (self.commands.len() > SEARCHED_MAX).then(|| {
-            let numbered = self.commands.iter().enumerate();
-            Box::new(numbered.map(|(i, known)| (known.id, self.first + i as u64)).collect())
-        });
+        if self.commands.len() <= SEARCHED_MAX {
+            return;
+        }
+        self.positions = Positions::for_count(self.commands.len());
+        for (place, known) in self.commands.iter().enumerate() {
+            let number = self.first.wrapping_add(place as u32);
+            let older = self.positions.find(known.id[0], |other| self.is_at(known.id, other));
+            self.positions.put(known.id[0], number, older);
+        }
     }
 
     /// The staged block of this number is at `lsn` now.
@@ -160,6 +175,11 @@ impl Recent {
                 known.at = lsn.0;
             }
         }
+    }
+
+    /// Reads a little of what [`Self::look_up`] will read.
+    pub fn touch(&self) -> u64 {
+        self.commands.back().map_or(0, |newest| newest.body_hash & 1)
     }
 
     /// All of them, oldest first.
