@@ -105,7 +105,8 @@ impl Client {
         };
         let answer = tokio::time::timeout(PATIENCE, exchange).await;
         let answer = answer.map_err(|_| Broken(format!("no answer within {} s", PATIENCE.as_secs())))??;
-        self.connection = Some(connection);
+        let ends = answer.headers.get("connection").is_some_and(|said| said.as_bytes().eq_ignore_ascii_case(b"close"));
+        self.connection = (!ends).then_some(connection);
         Ok(answer)
     }
 

@@ -38,7 +38,7 @@ macro_rules! families {
 }
 
 families! {
-    forty_kills_under_load_lose_and_double_nothing = "kills";
+    kills_under_load_lose_and_double_nothing = "kills";
     a_hundred_swaps_under_load_lose_and_double_nothing = "swaps";
     half_a_file_never_decides = "folder";
     a_module_that_fails_harms_one_command_only = "hostile";

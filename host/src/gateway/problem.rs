@@ -168,6 +168,11 @@ impl IntoResponse for Problem {
         if matches!(self.kind, Kind::Busy | Kind::Unavailable) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
+        // The rest of the body is not read, so nothing can follow it: a client that is not told would send its next
+        // request into the closing connection, and not know what became of it.
+        if matches!(self.kind, Kind::TooLarge | Kind::SlowBody) {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         response
     }
 }

@@ -11,8 +11,9 @@ use crate::field::{Counts, Field, kept};
 use crate::hand::Hand;
 use crate::load::{Load, Shape};
 
-/// Kills in one run.
-const KILLS: u64 = 40;
+/// Kills under load in one run, and kills of a start, at least.
+const KILLS: u64 = 32;
+const KILLS_OF_STARTS: u64 = 12;
 /// Kills in a row that hit the recovery, once in each run: more than the starts after which the state store, which has
 /// no way to tell a kill from a crash of its own, is made anew.
 const IN_A_ROW: u64 = 5;
@@ -38,7 +39,7 @@ async fn at_random(field: &Field) -> anyhow::Result<Counts> {
     let mut took = stage.start().await?;
     let load = Load::start(&stage, "kills", field.seed, Shape::default())?;
     let (mut under_load, mut in_recovery, mut slowest) = (0, 0, Duration::ZERO);
-    while under_load + in_recovery < KILLS || in_recovery * 4 < KILLS {
+    while under_load < KILLS || in_recovery < KILLS_OF_STARTS {
         tokio::time::sleep(dice.ms(50, 500)).await;
         let unanswered = load.in_flight();
         stage.kill()?;

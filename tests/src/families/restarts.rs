@@ -13,7 +13,7 @@ use crate::load::{Load, Shape};
 use crate::stage::Stage;
 
 /// Peaceful stops under load.
-const STOPS: u64 = 8;
+const STOPS: u64 = 12;
 
 /// A start either finds everything that was acknowledged, or refuses and says what is wrong.
 ///
@@ -80,7 +80,8 @@ async fn second_process(stage: &Stage, field: &Field) -> anyhow::Result<u64> {
 /// so a repeated answer would be one that the stop kept back.
 async fn stops(field: &Field) -> anyhow::Result<Counts> {
     let mut stage = field.stage().await?;
-    let pace = Pace { in_flight: 256, per_second: Some(4_000) };
+    // As fast as it goes, so that every stop finds lines that nobody will read.
+    let pace = Pace { in_flight: 512, per_second: None };
     let shape = Shape { pace, again_percent: 0, singles: 8, ..Shape::default() };
     let load = Load::start(&stage, "stops", field.seed, shape)?;
     let mut on_their_way = 0;

@@ -41,7 +41,7 @@ pub async fn is_whole_or_refused(field: &Field) -> anyhow::Result<Counts> {
     let damaged = Damaged { whole: field.folder.join("whole-log"), log, told };
     copy(&damaged.log, &damaged.whole)?;
     let mut counts = Counts::new();
-    counts.extend(damaged.by_hand(&mut stage, &mut reader).await?);
+    counts.extend(damaged.by_hand(&mut stage).await?);
     counts.extend(damaged.by_chance(&mut stage, &mut reader, field.seed).await?);
     // The log as it was is still good.
     replace(&damaged.whole, &damaged.log)?;
@@ -65,7 +65,7 @@ type Deed = fn(&Path, &[PathBuf]) -> std::io::Result<PathBuf>;
 
 impl Damaged {
     /// Damages that a start must see, each with the file that it must name.
-    async fn by_hand(&self, stage: &mut Stage, reader: &mut Hand) -> anyhow::Result<Counts> {
+    async fn by_hand(&self, stage: &mut Stage) -> anyhow::Result<Counts> {
         let deeds: [(&str, Deed); 8] = [
             ("the last segment cut in its middle", |_, all| cut(&all[all.len() - 1], used(&all[all.len() - 1])? / 2)),
             ("a finished segment cut in its middle", |_, all| cut(&all[1], length(&all[1])? / 2)),
@@ -95,7 +95,6 @@ impl Damaged {
             fs::rename(from, to)?;
         }
         stage.refuses_to_start().await.context("two segments under each other's names")?;
-        let _ = reader;
         Ok(Counts::from([("damaged_logs_refused", refused + 1)]))
     }
 
