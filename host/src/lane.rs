@@ -228,7 +228,7 @@ impl Lane {
                 self.hear(control)?;
             }
             let wanted = work.commands.iter().map(|one| &one.command);
-            self.machine.aggregates.warm(wanted.map(|one| (one.aggregate_type.as_str(), one.aggregate_id.as_str())));
+            self.machine.aggregates.warm(wanted.map(Command::names));
             for submission in work.commands {
                 self.decide(submission)?;
             }
