@@ -16,7 +16,7 @@ use ordain::log::embedded::{EmbeddedLog, Options};
 use ordain::log::test_kit::push;
 use ordain::log::{BlockBuilder, Committed, LaneLog, Lsn, segment};
 
-const LAP: Duration = Duration::from_millis(300);
+const LAP: Duration = Duration::from_millis(150);
 const SEGMENT_BYTES: u64 = 64 << 20;
 const CHUNK_BYTES: u64 = 8 << 20;
 /// With what the format adds, about 300 bytes an entry.

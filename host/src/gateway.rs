@@ -4,7 +4,7 @@
 //! - `command`, [`stream`](self): one command, many commands. `reads`, `modules`, `admin`: everything else.
 //! - [`problem`], [`render`]: what is answered. [`client`]: the other side, for the command line.
 //!
-//! Invariants: HTTP types are known in this folder only; nothing here knows a lane, a log or a module's memory; every
+//! Invariants: HTTP types are known in this folder only; nothing here knows a log, a module's memory, or more of a lane than its counters; every
 //! wait has an end and every buffer a limit, both in [`crate::config::Http`].
 
 mod admin;

@@ -89,9 +89,13 @@ impl Client {
     pub async fn request(&mut self, request: Request<Chunks>) -> Result<Answer, Broken> {
         // Taken out, so that a caller who gives up does not leave a connection with half an answer behind.
         let mut connection = match self.connection.take() {
-            Some(connection) if !connection.is_closed() => connection,
-            _ => connect(self.address).await?,
+            Some(connection) => connection,
+            None => connect(self.address).await?,
         };
+        if connection.ready().await.is_err() {
+            // The host closed it after the last answer; nothing of this request was sent over it.
+            connection = connect(self.address).await?;
+        }
         let exchange = async {
             connection.ready().await.map_err(|e| broken("waiting for the connection", e))?;
             let response = connection.send_request(request).await.map_err(|e| broken("sending", e))?;

@@ -13,6 +13,12 @@ pub fn since(start: u64) -> Duration {
     Duration::from_nanos(now_ns().saturating_sub(start))
 }
 
+/// Seconds since 1970-01-01 UTC with their fraction, to compare with what other programs wrote down.
+pub fn unix_seconds_exact() -> f64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    now.tv_sec as f64 + now.tv_nsec as f64 / 1e9
+}
+
 /// Seconds since 1970-01-01 UTC, for names and reports.
 pub fn unix_seconds() -> i64 {
     rustix::time::clock_gettime(rustix::time::ClockId::Realtime).tv_sec

@@ -1,8 +1,14 @@
 //! The families of faults. Each runs a real daemon, does things to it, and has what was promised judged afterwards:
 //! by the checker where commands flow. The tests run each once, `cargo xtask torture` runs them again and again.
 
+pub mod asking;
+pub mod disk;
+pub mod folder;
+pub mod hostile;
 pub mod kills;
 pub mod promises;
+pub mod restarts;
+pub mod swaps;
 
 use std::pin::Pin;
 
@@ -29,6 +35,11 @@ macro_rules! families {
 
 families! {
     "kills" => kills::run;
+    "swaps" => swaps::run;
+    "folder" => folder::run;
+    "hostile" => hostile::run;
+    "restarts" => restarts::run;
+    "disk" => disk::run;
     "promises" => promises::run;
 }
 

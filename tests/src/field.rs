@@ -1,6 +1,7 @@
 //! What a family of faults is given: the programs, the modules, a folder, and a seed.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure};
@@ -94,11 +95,22 @@ impl Field {
         Self { folder, ..self.clone() }
     }
 
+    /// Says that something was not tested here, past whatever captures a test's output.
+    pub fn skip(&self, why: &str) {
+        // If nobody can read it, nobody is told.
+        let _unheard = writeln!(std::io::stderr(), "\nSKIPPED: {why}\n");
+    }
+
     /// Removes the folder.
     pub fn clear(&self) {
         // What stays is emptied by the next run.
         let _stays = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Whether calls to the system can be made to fail here.
+pub fn has_strace() -> bool {
+    std::process::Command::new("strace").arg("-V").output().is_ok()
 }
 
 /// Fails unless every promise was kept and every command has an answer.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use ordain_checker::history::StateSeen;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -14,7 +14,7 @@ use crate::client::stream::{Feed, Streaming};
 use crate::client::{Answer, Broken, Client};
 use crate::clock;
 use crate::command::{Command, path_segment};
-use crate::witness::{Known, Witness};
+use crate::witness::{Heard, Known, Sent, Witness};
 
 /// How long a client goes on trying while nothing is answered.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -70,6 +70,37 @@ impl Hand {
             }
             tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    /// Sends commands as one body of lines, and returns each with its answer line.
+    ///
+    /// # Errors
+    /// If the answers do not come, or not all of them.
+    pub async fn lines(&mut self, commands: &[Command]) -> anyhow::Result<Vec<(Command, Value)>> {
+        let (mut body, mut answers) = (Vec::new(), Vec::new());
+        commands.iter().for_each(|command| command.write_line(&mut body));
+        let (at_ns, headers) = (clock::now_ns(), [("content-type", "application/x-ndjson")]);
+        let answer = self.client().post("/v1/commands", &headers, body.into()).await?;
+        for line in std::str::from_utf8(&answer.body)?.lines() {
+            let said: Value = serde_json::from_str(line)?;
+            let number = said["line"].as_u64().and_then(|number| usize::try_from(number).ok()).unwrap_or(0);
+            let command = number.checked_sub(1).and_then(|at| commands.get(at));
+            let command = command.with_context(|| format!("an answer to no line: {line}"))?;
+            let sent = Sent { at_ns, line: None };
+            match said.get("outcome") {
+                Some(outcome) => {
+                    let raw = serde_json::value::to_raw_value(outcome)?;
+                    self.witness.note(command, sent, &Heard::Outcome(&raw));
+                }
+                None => {
+                    let status = said["error"]["status"].as_u64().unwrap_or(0) as u16;
+                    self.witness.note(command, sent, &Heard::problem(status, line));
+                }
+            }
+            answers.push((command.clone(), said));
+        }
+        ensure!(answers.len() == commands.len(), "{} lines, {} answers", commands.len(), answers.len());
+        Ok(answers)
     }
 
     /// Reads the state of an account and writes it down for the checker. `None` if it never existed.

@@ -36,11 +36,24 @@ pub struct Shape {
     pub singles: usize,
     /// Accounts used at a time.
     pub accounts: u64,
+    /// Commands in a hundred that are sent again although they were answered.
+    pub again_percent: u64,
+    /// Whether states are read meanwhile, for the checker to compare. It knows one layout of the state.
+    pub reads: bool,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { streams: 2, pace: Pace { in_flight: 256, per_second: Some(4_000) }, singles: 6, accounts: 64 }
+        let pace = Pace { in_flight: 256, per_second: Some(4_000) };
+        Self { streams: 2, pace, singles: 6, accounts: 64, again_percent: 10, reads: true }
+    }
+}
+
+impl Shape {
+    /// A load beside which something else is looked at.
+    pub fn light() -> Self {
+        let pace = Pace { in_flight: 64, per_second: Some(300) };
+        Self { streams: 1, pace, singles: 2, ..Self::default() }
     }
 }
 
@@ -49,7 +62,7 @@ struct Script {
     client: String,
     dice: Dice,
     number: u64,
-    accounts: u64,
+    shape: Shape,
     recent: VecDeque<Command>,
     pulse: Arc<Pulse>,
 }
@@ -64,16 +77,16 @@ struct Pulse {
 }
 
 impl Script {
-    fn new(seed: u64, client: &str, accounts: u64, pulse: &Arc<Pulse>) -> Self {
+    fn new(seed: u64, client: &str, shape: Shape, pulse: &Arc<Pulse>) -> Self {
         let (dice, pulse) = (Dice::new(seed, client), Arc::clone(pulse));
-        Self { client: client.to_owned(), dice, number: 0, accounts, recent: VecDeque::new(), pulse }
+        Self { client: client.to_owned(), dice, number: 0, shape, recent: VecDeque::new(), pulse }
     }
 
     fn fresh(&mut self) -> Command {
         self.number += 1;
-        let dice = &mut self.dice;
+        let (dice, accounts) = (&mut self.dice, self.shape.accounts);
         // Low numbers are hot; over time everybody moves on to new accounts.
-        let account = self.number / 100 + dice.below(self.accounts) * dice.below(self.accounts) / self.accounts;
+        let account = self.number / 100 + dice.below(accounts) * dice.below(accounts) / accounts;
         let id = format!("acc-{account}");
         let asked = business(dice);
         let expected = match dice.below(10) {
@@ -105,7 +118,7 @@ impl Iterator for Script {
             return None;
         }
         self.pulse.asked.fetch_add(1, Ordering::Relaxed);
-        if self.dice.percent(10)
+        if self.dice.percent(self.shape.again_percent)
             && let Some(command) = self.again()
         {
             return Some(command);
@@ -152,7 +165,7 @@ impl Load {
             Self { pulse, clients: JoinSet::new(), history: stage.history.clone(), address: stage.address() };
         for number in 0..shape.streams {
             let client = format!("{name}-stream-{number}");
-            let script = Script::new(seed, &client, shape.accounts, &load.pulse);
+            let script = Script::new(seed, &client, shape, &load.pulse);
             let witness = Witness::new(&load.history, &client)?;
             let (pulse, address) = (Arc::clone(&load.pulse), load.address.clone());
             load.clients.spawn(async move {
@@ -162,13 +175,15 @@ impl Load {
         }
         for number in 0..shape.singles {
             let client = format!("{name}-single-{number}");
-            let script = Script::new(seed, &client, shape.accounts, &load.pulse);
+            let script = Script::new(seed, &client, shape, &load.pulse);
             let hand = Hand::new(&load.history, &client, load.address.clone())?;
             load.clients.spawn(one_by_one(script, hand));
         }
-        let reader = format!("{name}-reader");
-        let hand = Hand::new(&load.history, &reader, load.address.clone())?;
-        load.clients.spawn(read(Dice::new(seed, &reader), shape.accounts, hand, Arc::clone(&load.pulse)));
+        if shape.reads {
+            let reader = format!("{name}-reader");
+            let hand = Hand::new(&load.history, &reader, load.address.clone())?;
+            load.clients.spawn(read(Dice::new(seed, &reader), shape.accounts, hand, Arc::clone(&load.pulse)));
+        }
         Ok(load)
     }
 

@@ -40,6 +40,8 @@ pub struct Stage {
     /// Times its rules were swapped.
     pub swaps: u64,
     address: watch::Sender<SocketAddr>,
+    /// The file of the latest rules in the modules folder.
+    latest_file: Option<String>,
     /// Where clients write down what they see.
     pub history: PathBuf,
 }
@@ -58,7 +60,7 @@ impl Stage {
         let lanes = std::thread::available_parallelism().map_or(1, usize::from).min(16);
         let nemesis = Recorder::nemesis(&history)?;
         let address = watch::Sender::new(SocketAddr::from(([127, 0, 0, 1], 0)));
-        Ok(Self { launch, lanes, daemon: None, nemesis, kills: 0, swaps: 0, address, history })
+        Ok(Self { launch, lanes, daemon: None, nemesis, kills: 0, swaps: 0, address, latest_file: None, history })
     }
 
     /// Empties the folder, starts a daemon and puts the first rules into its modules folder.
@@ -69,7 +71,6 @@ impl Stage {
         let mut stage = Self::empty(binary, folder)?;
         stage.start().await?;
         stage.swap(rules).await?;
-        stage.swaps = 0;
         Ok(stage)
     }
 
@@ -151,7 +152,7 @@ impl Stage {
     pub async fn swap(&mut self, rules: &Rules) -> anyhow::Result<Duration> {
         self.begin(rules)?;
         let start = clock::now_ns();
-        self.arrive("bank-account.wasm", &rules.bytes)?;
+        self.arrive_next(rules)?;
         self.over(rules, start).await
     }
 
@@ -226,6 +227,21 @@ impl Stage {
 
     fn record(&mut self, event: Nemesis) -> anyhow::Result<()> {
         Ok(self.nemesis.write_now(&NemesisEvent { at_ns: clock::now_ns(), event })?)
+    }
+
+    /// The rules appear under a new name, because the same bytes under the same name are no arrival; the file before
+    /// goes, which unloads nothing.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn arrive_next(&mut self, rules: &Rules) -> anyhow::Result<()> {
+        let before = self.latest_file.replace(format!("bank-{}.wasm", self.swaps + self.kills));
+        let name = self.latest_file.clone().unwrap_or_default();
+        self.arrive(&name, &rules.bytes)?;
+        match before.filter(|before| *before != name) {
+            Some(before) => Ok(fs::remove_file(self.launch.modules.join(before))?),
+            None => Ok(()),
+        }
     }
 
     /// A file appears in the modules folder under its name only when it is whole, as a careful deployment does it.

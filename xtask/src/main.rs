@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         ["bench", "core", rest @ ..] => bench(rest),
         ["torture", rest @ ..] => torture(rest),
         ["tidy"] => tidy::run(),
-        ["guests"] => guests().map(drop),
+        ["guests"] => guests(Targets::Programs).map(drop),
         ["setup"] => setup(),
         _ => Err(Failed(format!("unknown command: {}\n\n{HELP}", words.join(" ")))),
     };
@@ -59,8 +59,20 @@ fn setup() -> Result<(), Failed> {
 
 /// Builds every program of the repository. Always all of them: with fewer, the features of shared dependencies differ,
 /// and Wasmtime would be compiled once more.
-fn build() -> Result<(), Failed> {
-    cargo(&["build", "--release", "--locked", "--workspace"])
+/// The same goes for tests: `Targets::All` builds them too, with the features that they share with the programs.
+fn build(targets: Targets) -> Result<(), Failed> {
+    let mut args = vec!["build", "--release", "--locked", "--workspace"];
+    if targets == Targets::All {
+        args.push("--all-targets");
+    }
+    cargo(&args)
+}
+
+/// What to build.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Targets {
+    Programs,
+    All,
 }
 
 /// A module built from source, with the cargo features that make it a version of its own.
@@ -86,9 +98,9 @@ const GUESTS: [Guest; 8] = [
 ];
 
 /// Builds the modules of demo and tests into target/guests.
-fn guests() -> Result<String, Failed> {
+fn guests(targets: Targets) -> Result<String, Failed> {
     setup()?;
-    build()?;
+    build(targets)?;
     let folder = "target/guests";
     std::fs::create_dir_all(folder).map_err(|error| Failed(format!("cannot make {folder}: {error}")))?;
     for Guest { package, features, file } in GUESTS {
@@ -105,7 +117,7 @@ fn guests() -> Result<String, Failed> {
 
 fn demo(rest: &[&str]) -> Result<(), Failed> {
     println!("building the daemon and the demo; the first time this takes a few minutes");
-    let guests = guests()?;
+    let guests = guests(Targets::Programs)?;
     std::fs::create_dir_all("target/reports")
         .map_err(|error| Failed(format!("cannot make target/reports: {error}")))?;
     let (v1, v2) = (format!("{guests}/bank-v1.wasm"), format!("{guests}/bank-v2-fee.wasm"));
@@ -115,19 +127,35 @@ fn demo(rest: &[&str]) -> Result<(), Failed> {
     program("target/release/ordain-demo", &args)
 }
 
-fn test(rest: &[&str]) -> Result<(), Failed> {
+/// What some tests need beyond Rust: strace makes syncs fail and kills at chosen calls. Without it they say so and skip.
+fn setup_for_tests() -> Result<(), Failed> {
     setup()?;
+    if run::output("strace", &["-V"]).is_ok() {
+        return Ok(());
+    }
+    println!("set-up: installing strace (apt-get install strace)");
+    let install = ["install", "-y", "-qq", "strace"];
+    if program("apt-get", &["update", "-qq"]).and_then(|()| program("apt-get", &install)).is_err() {
+        println!(
+            "strace could not be installed: the tests that make syncs fail will skip. Install it by hand for them"
+        );
+    }
+    Ok(())
+}
+
+fn test(rest: &[&str]) -> Result<(), Failed> {
+    setup_for_tests()?;
     cargo(&["fmt", "--all", "--check"])?;
     tidy::run()?;
     cargo(&["clippy", "--release", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
-    guests()?;
-    let mut args = vec!["test", "--release", "--locked", "--workspace"];
+    guests(Targets::All)?;
+    let mut args = vec!["test", "--release", "--locked", "--workspace", "--no-fail-fast"];
     args.extend(rest);
     reports::test(&args)
 }
 
 fn bench(rest: &[&str]) -> Result<(), Failed> {
-    let guests = guests()?;
+    let guests = guests(Targets::Programs)?;
     let ledger = format!("{guests}/ledger.wasm");
     program("target/release/ordain", &["build", "--path", "benches/ledger", "--out", &ledger])?;
     std::fs::create_dir_all("target/reports")
@@ -138,7 +166,7 @@ fn bench(rest: &[&str]) -> Result<(), Failed> {
 }
 
 fn torture(rest: &[&str]) -> Result<(), Failed> {
-    guests()?;
+    guests(Targets::Programs)?;
     let mut args = vec!["--ordain", "target/release/ordain", "--guests", "target/guests"];
     args.extend(rest);
     program("target/release/ordain-torture", &args)

@@ -16,6 +16,7 @@ use serde::Serialize;
 use wasm_encoder::Section;
 
 use crate::decider::describe::Description;
+use crate::decider::seal;
 use crate::message::Digest;
 use package::Package;
 use toolchain::Toolchain;
@@ -115,7 +116,8 @@ pub fn build_module(options: &Options, describe: &Describe) -> Result<Built> {
     let description = describe(&compile(&package, &toolchain, options, Purpose::Schemas, &home)?)
         .with_context(|| format!("{} compiles, but is no module that works", package.name))?;
     let schemas = description.schemas.context("the build for the schemas has none: the SDK is not the one expected")?;
-    let module = with_section(module, SECTION_SCHEMAS, schemas.as_bytes());
+    // Sealed last, over everything else: a copy cut between two sections would be a valid module too.
+    let module = seal::attach(&with_section(module, SECTION_SCHEMAS, schemas.as_bytes()));
 
     let path = options.out.clone().unwrap_or_else(|| home.join(format!("{}.wasm", package.name)));
     put(&path, &module)?;

@@ -1,5 +1,8 @@
 //! The second listener: for whoever runs the daemon, not for whoever uses it.
 
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use axum::Router;
 use axum::extract::State;
 use axum::http::header;
@@ -8,6 +11,7 @@ use axum::routing::get;
 
 use super::{Gateway, body};
 use crate::engine::Status;
+use crate::lane::Board;
 
 /// `/livez`, `/readyz`, `/metrics`.
 pub fn routes(gateway: Gateway) -> Router {
@@ -38,5 +42,29 @@ fn status_response(status: &Status, good: bool) -> Response {
 }
 
 async fn metrics(State(gateway): State<Gateway>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], gateway.metrics.text()).into_response()
+    let text = gateway.metrics.text() + &lanes(&gateway);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
+
+/// What can be seen of each lane.
+fn lanes(gateway: &Gateway) -> String {
+    type Read = fn(&Board) -> &AtomicU64;
+    let families: [(&str, &str, &str, Read); 5] = [
+        ("ordain_lane_commands_total", "counter", "Commands answered", |board| &board.commands_answered),
+        ("ordain_lane_commits_total", "counter", "Blocks committed", |board| &board.commits),
+        ("ordain_lane_events_restored", "gauge", "Events folded by the restore", |board| &board.events_restored),
+        ("ordain_lane_aggregates", "gauge", "Aggregates in memory", |board| &board.aggregates),
+        ("ordain_lane_quarantined", "gauge", "Aggregates that the active rules cannot fold", |board| {
+            &board.quarantined
+        }),
+    ];
+    let mut out = String::new();
+    for (name, kind, help, read) in families {
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "# HELP {name} {help}.\n# TYPE {name} {kind}");
+        for (lane, board) in gateway.engine.boards().enumerate() {
+            let _ = writeln!(out, "{name}{{lane=\"{lane}\"}} {}", read(board).load(Ordering::Relaxed));
+        }
+    }
+    out
 }

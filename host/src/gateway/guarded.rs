@@ -85,13 +85,18 @@ pub struct Guarded {
     head_begun: bool,
     read: Deadline,
     write: Deadline,
+    linger: Deadline,
 }
+
+/// How long a closed connection is read on. What the client still sends would otherwise be answered by a reset, and a reset
+/// takes away answers that it has not read yet.
+const LINGER: Duration = Duration::from_secs(1);
 
 impl Guarded {
     /// Guards a connection that was just accepted.
     pub fn new(io: TcpStream, phase: Arc<Phase>, times: Times) -> Self {
         let read = Deadline { at: Some(Instant::now() + times.header), timer: None };
-        Self { io, phase, times, served: 0, head_begun: true, read, write: Deadline::NONE }
+        Self { io, phase, times, served: 0, head_begun: true, read, write: Deadline::NONE, linger: Deadline::NONE }
     }
 
     /// Sets the read deadline that fits what the connection waits for.
@@ -172,7 +177,19 @@ impl AsyncWrite for Guarded {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let closed = ready!(Pin::new(&mut self.io).poll_shutdown(cx));
-        Poll::Ready(closed)
+        if self.linger.at.is_none() {
+            ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+            self.linger.at = Some(Instant::now() + LINGER);
+        }
+        // Until the client has closed its side too: then it has read everything.
+        let mut unread = [0; 4096];
+        loop {
+            let mut buf = ReadBuf::new(&mut unread);
+            match Pin::new(&mut self.io).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() && !self.linger.passed(cx) => {}
+                Poll::Pending if !self.linger.passed(cx) => return Poll::Pending,
+                _ => return Poll::Ready(Ok(())),
+            }
+        }
     }
 }

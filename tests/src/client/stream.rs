@@ -194,7 +194,8 @@ impl Exchange<'_> {
             }
         }
         match self.waiting.len() {
-            0 => Ok(()),
+            0 if self.dry && self.feed.again.is_empty() => Ok(()),
+            0 => Err(Broken("the host ended the answers, and there is more to ask".to_owned())),
             n => Err(Broken(format!("the answers ended {n} lines early"))),
         }
     }

@@ -1,5 +1,7 @@
 //! `kill -9` at random moments under load, a quarter of them while it comes back from the one before.
 
+mod calls;
+
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -20,6 +22,12 @@ const IN_A_ROW: u64 = 5;
 /// # Errors
 /// What was broken.
 pub async fn run(field: &Field) -> anyhow::Result<Counts> {
+    let mut counts = at_random(field).await?;
+    counts.extend(calls::at_calls(&field.part("calls")).await?);
+    Ok(counts)
+}
+
+async fn at_random(field: &Field) -> anyhow::Result<Counts> {
     let mut dice = Dice::new(field.seed, "kills");
     let mut stage = field.stage().await?;
     // Small rounds, so that checkpoints are written between two kills, and are hit by some.

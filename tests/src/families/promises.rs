@@ -7,14 +7,8 @@ mod versions;
 
 use std::time::Duration;
 
-use anyhow::ensure;
-use serde_json::{Value, json};
-
-use crate::client::Answer;
-use crate::command::Command;
 use crate::field::{Counts, Field, kept};
 use crate::hand::Hand;
-use crate::stage::Stage;
 
 /// How long `?min_version` may wait here; the default is longer than a test should be.
 const STATE_WAIT: Duration = Duration::from_millis(500);
@@ -45,41 +39,4 @@ pub async fn run(field: &Field) -> anyhow::Result<Counts> {
     kept(&report)?;
     counts.insert("commands", report.commands);
     Ok(counts)
-}
-
-fn hand(stage: &Stage, name: &str) -> anyhow::Result<Hand> {
-    Hand::new(&stage.history, name, stage.address())
-}
-
-fn open(id: &str) -> Command {
-    Command::new("account", id, &format!("open-{id}"), &json!({"Open": {"owner": "Ada", "overdraft_limit": 0}}))
-}
-
-fn deposit(id: &str, command_id: &str, amount: u64) -> Command {
-    Command::new("account", id, command_id, &json!({"Deposit": {"amount": amount}}))
-}
-
-/// The answer's JSON, if it has the status.
-fn with_status(answer: &Answer, status: u16) -> anyhow::Result<Value> {
-    ensure!(
-        answer.status == status,
-        "{} instead of {status}: {}",
-        answer.status,
-        String::from_utf8_lossy(&answer.body)
-    );
-    answer.json()
-}
-
-/// The answer's JSON, if it is a problem of this status and name.
-fn problem(answer: &Answer, status: u16, name: &str) -> anyhow::Result<Value> {
-    let said = with_status(answer, status)?;
-    let content_type = answer.headers.get("content-type").map(|value| value.as_bytes().to_vec()).unwrap_or_default();
-    ensure!(
-        content_type == b"application/problem+json",
-        "a problem of type {}",
-        String::from_utf8_lossy(&content_type)
-    );
-    ensure!(said["type"] == format!("urn:ordain:problem:{name}"), "another problem than {name}: {said}");
-    ensure!(said["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "a problem without a sentence: {said}");
-    Ok(said)
 }

@@ -53,11 +53,10 @@ impl Sources {
 /// Reading is no save, and neither is what a build writes.
 fn is_save(event: &notify::Event) -> bool {
     let saved = !matches!(event.kind, EventKind::Access(_));
-    saved && event.paths.iter().any(is_source)
+    saved && event.paths.iter().any(|path| is_source(path.as_path()))
 }
 
-fn is_source(path: impl AsRef<Path>) -> bool {
-    let path = path.as_ref();
+fn is_source(path: &Path) -> bool {
     path.extension().is_some_and(|ext| ext == "rs") || path.file_name().is_some_and(|name| name == "Cargo.toml")
 }
 

@@ -151,6 +151,10 @@ async fn operators_see_whether_it_serves() {
         let answer = admin.request("GET", path, &[], "").await.unwrap();
         assert_eq!((answer.status, &answer.body[..]), (200, &br#"{"status":"ready"}"#[..]));
     }
+    host.send("a", &[], OPEN).await;
+    let lanes = host.metric("ordain_lane_commands_total{lane=\"0\"}").await
+        + host.metric("ordain_lane_commands_total{lane=\"1\"}").await;
+    assert_eq!(lanes, 1);
     assert_eq!(host.get("/metrics").await.0, 404, "the API's listener has no metrics");
     host.stop().await;
 }

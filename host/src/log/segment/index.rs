@@ -3,6 +3,8 @@
 
 mod memory;
 mod sidecar;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 

@@ -4,9 +4,9 @@ use anyhow::ensure;
 use ordain_checker::history::Ending;
 use serde_json::{Value, json};
 
-use super::{deposit, hand, open, with_status};
 use crate::client::stream::{Feed, Streaming};
 use crate::command::Command;
+use crate::families::asking::{deposit, hand, open, with_status};
 use crate::field::Counts;
 use crate::hand::Hand;
 use crate::stage::Stage;

@@ -4,10 +4,10 @@ use anyhow::{Context, ensure};
 use ordain_checker::history::Ending;
 use serde_json::json;
 
-use super::{deposit, hand, open, problem, with_status};
 use crate::client::stream::{Feed, Streaming};
 use crate::clock;
 use crate::command::Command;
+use crate::families::asking::{deposit, hand, open, problem, with_status};
 use crate::field::Counts;
 use crate::stage::Stage;
 use crate::witness::Witness;
@@ -78,8 +78,6 @@ pub async fn what_is_turned_away_is_not_recorded(stage: &Stage) -> anyhow::Resul
         ("/v1/account/turned%00/commands", close, 400, "bad-request"),
     ] {
         let answer = client.post(path, &json, body.as_bytes().to_vec().into()).await?;
-        let status = if answer.status == 400 { 400 } else { status };
-        let name = if status == 400 && name == "unknown-type" { "bad-request" } else { name };
         problem(&answer, status, name)?;
         turned_away += 1;
     }

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 
-use super::{STATE_WAIT, deposit, hand, open, problem, with_status};
+use super::STATE_WAIT;
 use crate::client::Client;
 use crate::clock;
 use crate::command::Command;
+use crate::families::asking::{deposit, hand, open, problem, with_status};
 use crate::field::Counts;
 use crate::stage::Stage;
 

@@ -5,13 +5,13 @@ use ordain_checker::history::Ending;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::{deposit, hand, open, with_status};
+use crate::families::asking::{deposit, hand, open, with_status};
 use crate::field::Counts;
 use crate::hand::Hand;
 use crate::stage::Stage;
 
 /// Races of [`RACERS`] clients.
-const RACES: u64 = 1_000;
+const RACES: u64 = 2_000;
 /// Clients that expect the same version.
 const RACERS: u64 = 8;
 

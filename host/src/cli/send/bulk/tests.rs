@@ -57,7 +57,8 @@ async fn a_wire_that_breaks_loses_and_doubles_nothing() {
         text.push_str(&format!("{{\"type\":\"account\",\"id\":\"a-{}\",\"command\":{command}}}\n", n % ACCOUNTS));
     }
     let mut seen = Seen::default();
-    let report = send(&options(bad_wire(host.address).await), lines(&text), &mut seen).await.unwrap();
+    let options = Options { retries: 20, ..options(bad_wire(host.address).await) };
+    let report = send(&options, lines(&text), &mut seen).await.unwrap();
     assert!(report.reconnects > 0, "the wire was never cut: {report:?}");
     assert_eq!((report.outcomes, report.unanswered), ([LINES as u64, 0, 0, 0], 0));
     let mut numbers: Vec<u64> = seen.0.iter().map(|(line, _)| *line).collect();
