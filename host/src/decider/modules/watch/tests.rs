@@ -77,7 +77,7 @@ impl Place {
 fn eventually(what: &str, holds: impl Fn() -> bool) {
     let watch = Stopwatch::start();
     while !holds() {
-        assert!(watch.elapsed() < Duration::from_secs(8), "still not: {what}");
+        assert!(watch.elapsed() < Duration::from_secs(60), "still not: {what}");
         thread::park_timeout(Duration::from_millis(10));
     }
 }
@@ -180,13 +180,13 @@ fn a_torn_file_is_refused_at_once_and_taken_when_it_is_whole() {
     let mut file = File::create(place.inbox("sum.wasm")).unwrap();
     file.write_all(&v2[..v2.len() / 2]).unwrap();
     place.refuses("sum.wasm");
-    assert!(watch.elapsed() < Duration::from_secs(2), "said after {:?}", watch.elapsed());
+    assert!(watch.elapsed() < Duration::from_secs(10), "said after {:?}", watch.elapsed());
     assert_eq!(place.active(), Some(Digest::of(&v1)));
     file.write_all(&v2[v2.len() / 2..]).unwrap();
     drop(file);
     let watch = Stopwatch::start();
     place.becomes(&v2);
-    assert!(watch.elapsed() < Duration::from_secs(2), "taken after {:?}", watch.elapsed());
+    assert!(watch.elapsed() < Duration::from_secs(10), "taken after {:?}", watch.elapsed());
     assert_eq!(place.refusal("sum.wasm"), None, "what was wrong is not any more");
 }
 
