@@ -56,7 +56,7 @@ pub fn aggregates(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
 /// opens new accounts for them.
 pub fn events(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
     let rounds = plan.pick(25, 60);
-    let accounts = plan.pick(100, 250);
+    let accounts = plan.pick(250, 500);
     let lengths = [1, 10, 100, 1_000, 10_000];
     let mut sides = Vec::new();
     for events in lengths {
