@@ -16,8 +16,24 @@ const PIECES_WAITING: usize = 4;
 
 /// The host could not be asked. Whether it took the request is not known.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Unreachable(pub String);
+#[error("{text}")]
+pub struct Unreachable {
+    /// What happened, and what to do.
+    pub text: String,
+    /// Nobody serves this API at the address: no command was taken.
+    pub nobody: bool,
+}
+
+impl Unreachable {
+    /// The connection is of no more use; another one may be.
+    pub fn broke(text: impl Into<String>) -> Self {
+        Self { text: text.into(), nobody: false }
+    }
+
+    fn nobody(text: String) -> Self {
+        Self { text, nobody: true }
+    }
+}
 
 /// What came back.
 #[derive(Debug)]
@@ -89,7 +105,7 @@ impl Client {
         if !response.status().is_success() {
             let status = response.status();
             let body = response.into_body().collect().await.map_err(unreachable)?.to_bytes();
-            return Err(Unreachable(format!("{status}: {}", String::from_utf8_lossy(&body))));
+            return Err(Unreachable::nobody(format!("{status}: {}", String::from_utf8_lossy(&body))));
         }
         Ok((Lines { pieces }, Answers { body: response.into_body(), begun: Vec::new() }))
     }
@@ -103,7 +119,7 @@ impl Client {
         let mut head = Request::builder().method(method).uri(path).header(header::HOST, &self.authority);
         for (name, value) in headers {
             let value = HeaderValue::from_str(value)
-                .map_err(|e| Unreachable(format!("the header {name} cannot hold {value:?}: {e}")))?;
+                .map_err(|e| Unreachable::broke(format!("the header {name} cannot hold {value:?}: {e}")))?;
             head = head.header(*name, value);
         }
         Ok(head)
@@ -129,7 +145,7 @@ impl Client {
 
     async fn connect(&self) -> Result<SendRequest<Either<Full<Bytes>, Pieces>>, Unreachable> {
         let io = TcpStream::connect(&self.authority).await.map_err(|e| {
-            Unreachable(format!(
+            Unreachable::nobody(format!(
                 "no host answers at http://{} ({e}): start one with `ordain run`, or name another with --url",
                 self.authority
             ))
@@ -144,7 +160,7 @@ impl Client {
 
     fn broken(&self, error: impl std::error::Error) -> Unreachable {
         let cause = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
-        Unreachable(format!(
+        Unreachable::broke(format!(
             "the connection to http://{} broke ({error}{cause}); it is not known whether the host took the request",
             self.authority
         ))
@@ -152,7 +168,7 @@ impl Client {
 }
 
 fn unreachable(error: impl std::fmt::Display) -> Unreachable {
-    Unreachable(error.to_string())
+    Unreachable::broke(error.to_string())
 }
 
 /// The sending side of a stream. The stream's input ends when it is dropped.
@@ -167,7 +183,7 @@ impl Lines {
     /// # Errors
     /// [`Unreachable`] if the connection is gone.
     pub async fn send(&self, piece: &mut Vec<u8>) -> Result<(), Unreachable> {
-        let room = self.pieces.reserve().await.map_err(|_| Unreachable("the stream broke".into()))?;
+        let room = self.pieces.reserve().await.map_err(|_| Unreachable::broke("the stream broke"))?;
         room.send(std::mem::take(piece).into());
         Ok(())
     }
@@ -187,7 +203,7 @@ impl Answers {
     /// [`Unreachable`] if the connection broke.
     pub async fn next(&mut self) -> Result<Option<WholeLines>, Unreachable> {
         let Some(frame) = self.body.frame().await else { return Ok(None) };
-        let frame = frame.map_err(|e| Unreachable(format!("the stream broke: {e}")))?;
+        let frame = frame.map_err(|e| Unreachable::broke(format!("the stream broke: {e}")))?;
         let piece = frame.into_data().unwrap_or_default();
         let Some(end) = piece.iter().rposition(|byte| *byte == b'\n') else {
             self.begun.extend_from_slice(&piece);

@@ -71,7 +71,7 @@ pub async fn send(
         match run.connection(&mut client, &mut reached).await {
             Ok(()) => break,
             Err(Stop::Hard(error)) => return Err(error),
-            Err(Stop::Broken(error)) if !reached => return Err(error.into()),
+            Err(Stop::Broken(error)) if error.nobody && !reached => return Err(error.into()),
             Err(Stop::Broken(error)) => {
                 if run.report.answered() > answered {
                     (failures, pause) = (0, PAUSE.0);
@@ -161,7 +161,7 @@ impl<L: Iterator<Item = std::io::Result<Line>>, W: Watch> Run<'_, L, W> {
             let arrived = tokio::select! {
                 sent = sending, if self.pending.unsent() => { sent?; self.pending.sent(); continue }
                 arrived = tokio::time::timeout(SILENCE_MAX, answers.next()) => {
-                    arrived.map_err(|_| Unreachable("the host did not answer for a minute".into()))??
+                    arrived.map_err(|_| Unreachable::broke("the host did not answer for a minute"))??
                 }
             };
             for text in arrived.iter().flat_map(WholeLines::iter) {
@@ -174,7 +174,7 @@ impl<L: Iterator<Item = std::io::Result<Line>>, W: Watch> Run<'_, L, W> {
             }
             if arrived.is_none() {
                 let done = self.exhausted && self.pending.open() == 0;
-                return if done { Ok(()) } else { Err(Unreachable("the host ended the stream early".into()).into()) };
+                return if done { Ok(()) } else { Err(Unreachable::broke("the host ended the stream early").into()) };
             }
         }
     }

@@ -31,7 +31,7 @@ async fn bad_wire(to: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
-        for cut_after_ms in [5, 10, 15, 20, 25, 30, 40, 50, 60_000] {
+        for cut_after_ms in [0, 5, 10, 15, 20, 25, 30, 40, 50, 60_000] {
             let (mut from, _) = listener.accept().await.unwrap();
             let mut host = TcpStream::connect(to).await.unwrap();
             let wire = copy_bidirectional(&mut from, &mut host);
