@@ -68,7 +68,7 @@ pub fn only_the_stream(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()>
 }
 
 fn requests(plan: &Plan, figures: &mut Figures, runtime: &Runtime, to: SocketAddr) -> anyhow::Result<()> {
-    let time = Duration::from_millis(plan.pick(1_000, 5_000));
+    let time = Duration::from_millis(plan.pick(800, 5_000));
     for clients in [1, 16, 256] {
         runtime.block_on(request::run(to, clients, ACCOUNTS, time / 4))?;
         let seen = runtime.block_on(request::run(to, clients, ACCOUNTS, time))?;
@@ -103,7 +103,7 @@ fn streams(
         drive(&host, bank.opens(0, ACCOUNTS), in_flight)?;
         hosts.push((host, bank, in_flight));
     }
-    let count = plan.pick(60_000, 300_000);
+    let count = plan.pick(50_000, 300_000);
     let mut rates = [Vec::new(), Vec::new()];
     let (mut streamed, mut client, mut server) = (Vec::new(), Vec::new(), Vec::new());
     let mut last = None;
