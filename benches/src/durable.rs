@@ -20,7 +20,7 @@ const ACCOUNTS: u64 = 1_000;
 /// Measures.
 pub fn run(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
     let wasm = rules::compile(&plan.guest("bank-v1.wasm")?, &plan.folder.join("cache"))?;
-    let time = Duration::from_millis(plan.pick(300, 1_000));
+    let time = Duration::from_millis(plan.pick(200, 1_000));
     for batch in [1, 16, 256] {
         let folder = plan.folder.join(format!("durable-{batch}"));
         let host = Host::start(&folder, settings(1, batch), &rules::book(&wasm))?;

@@ -21,7 +21,7 @@ const ACTIVE: u64 = 1_000;
 
 /// Measures at 10³ to 10⁶ aggregates: commands for a thousand of them, and for all of them alike.
 pub fn aggregates(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
-    let sample = plan.pick(30_000, 100_000);
+    let sample = plan.pick(20_000, 100_000);
     let mut sides = Vec::new();
     for accounts in [1_000, 10_000, 100_000, 1_000_000] {
         let before = cpu::memory_of(std::process::id()).unwrap_or(0);
@@ -35,7 +35,7 @@ pub fn aggregates(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
         }
         sides.push((accounts, side));
     }
-    let rounds = plan.pick(6, 15);
+    let rounds = plan.pick(5, 15);
     for (name, all_alike) in [("active", false), ("uniform", true)] {
         for _ in 0..rounds {
             for (accounts, side) in &mut sides {
@@ -55,8 +55,8 @@ pub fn aggregates(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
 /// each: so the same is in the processor's caches at every length. Short histories would become long, so each round
 /// opens new accounts for them.
 pub fn events(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
-    let rounds = plan.pick(25, 60);
-    let accounts = plan.pick(100, 250);
+    let rounds = plan.pick(15, 60);
+    let accounts = plan.pick(100, 500);
     let lengths = [1, 10, 100, 1_000, 10_000];
     let mut sides = Vec::new();
     for events in lengths {

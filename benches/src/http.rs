@@ -45,8 +45,30 @@ pub fn run(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Nothing but the stream, for a profiler to look at.
+pub fn only_the_stream(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let daemon = runtime.block_on(daemon(plan, "http", &[]))?;
+    let mut numbers = 0;
+    open(&runtime, daemon.http(), 0, ACCOUNTS)?;
+    let (mut rates, mut client) = (Vec::new(), Duration::ZERO);
+    let (count, before) = (200_000, cpu::of_process(daemon.addresses().pid));
+    for _ in 0..plan.pick(10, 40) {
+        let lines = deposits(&mut numbers, ACCOUNTS, count);
+        let mine = cpu::of_this_thread();
+        let seen = runtime.block_on(stream::run(daemon.http(), lines, WINDOW))?;
+        client += cpu::of_this_thread() - mine;
+        rates.push(count as f64 / seen.took.as_secs_f64());
+    }
+    let each = |spent: Duration| rounded(spent.as_secs_f64() * 1e6 / numbers as f64, 3);
+    figures.tell("stream", rounded(median(&rates), 3), "commands/s");
+    figures.tell("stream_daemon_cpu", each(cpu::of_process(daemon.addresses().pid) - before), "µs a command");
+    figures.tell("stream_client_cpu", each(client), "µs a command");
+    Ok(())
+}
+
 fn requests(plan: &Plan, figures: &mut Figures, runtime: &Runtime, to: SocketAddr) -> anyhow::Result<()> {
-    let time = Duration::from_millis(plan.pick(1_000, 5_000));
+    let time = Duration::from_millis(plan.pick(800, 5_000));
     for clients in [1, 16, 256] {
         runtime.block_on(request::run(to, clients, ACCOUNTS, time / 4))?;
         let seen = runtime.block_on(request::run(to, clients, ACCOUNTS, time))?;
@@ -81,7 +103,7 @@ fn streams(
         drive(&host, bank.opens(0, ACCOUNTS), in_flight)?;
         hosts.push((host, bank, in_flight));
     }
-    let count = plan.pick(60_000, 300_000);
+    let count = plan.pick(50_000, 300_000);
     let mut rates = [Vec::new(), Vec::new()];
     let (mut streamed, mut client, mut server) = (Vec::new(), Vec::new(), Vec::new());
     let mut last = None;

@@ -30,7 +30,7 @@ pub fn run(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
     // A clean stop ends with a checkpoint of everything.
     runtime.block_on(daemon.stop(Duration::from_secs(120)))?;
     let mut clean = Vec::new();
-    for _ in 0..plan.pick(3, 5) {
+    for _ in 0..plan.pick(2, 5) {
         let daemon = runtime.block_on(http::daemon(plan, "large", &[]))?;
         clean.push(daemon.took.as_secs_f64());
         runtime.block_on(daemon.stop(Duration::from_secs(60)))?;
@@ -38,7 +38,7 @@ pub fn run(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
     let seconds = rounded(median(&clean), 3);
     figures.promise("restart_1m_events", seconds, "s until ready", "<= 1", seconds <= 1.0);
     let mut killed = Vec::new();
-    for round in 0..plan.pick(2, 5) {
+    for round in 0..plan.pick(1, 5) {
         let daemon = runtime.block_on(http::daemon(plan, "large", &[]))?;
         let from = ACCOUNTS + round * TAIL;
         let lines = Lines::new(TAIL, |n| http::line(&format!("acc-{:07}", from + n), (2 << 60) + from + n, OPEN));

@@ -49,7 +49,11 @@ const CASES: [Case; 7] = [
 ];
 
 /// What is not part of a run, and there for a profiler.
-const ALONE: [Case; 2] = [("loop", durable::only_the_loop), ("large-loop", durable::only_the_large_loop)];
+const ALONE: [Case; 3] = [
+    ("loop", durable::only_the_loop),
+    ("large-loop", durable::only_the_large_loop),
+    ("stream-only", http::only_the_stream),
+];
 
 /// Runs the cases whose names are in `only`, or all if it is empty, each in a process of its own: none inherits memory or
 /// work in the background from the one before. A case that fails is told and does not keep the others from running.

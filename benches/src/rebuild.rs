@@ -37,7 +37,7 @@ pub fn run(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
     // A store that lacks everything is brought up to date at once.
     let eager = Settings { checkpoint_aggregates: 1, ..settings(1, 1_024) };
     let (mut read, mut folded, mut walls) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..plan.pick(3, 7) {
+    for _ in 0..plan.pick(2, 7) {
         std::fs::remove_dir_all(folder.join("store"))?;
         let watch = Stopwatch::start();
         let host = Host::start(&folder, eager.clone(), &book)?;

@@ -228,7 +228,7 @@ impl Lane {
                 self.hear(control)?;
             }
             let wanted = work.commands.iter().map(|one| &one.command);
-            self.machine.aggregates.warm(wanted.map(|one| (one.aggregate_type.as_str(), one.aggregate_id.as_str())));
+            self.machine.aggregates.warm(wanted.map(Command::names));
             for submission in work.commands {
                 self.decide(submission)?;
             }
@@ -248,16 +248,15 @@ impl Lane {
         if full || self.upkeep.wants_quiet { 0 } else { room.min(TAKEN_AT_ONCE) }
     }
 
-    /// How long to wait for something to do: not at all while there is upkeep that can go on.
+    /// How long to wait for something to do: not at all while there is upkeep that can go on, and no longer than until
+    /// there is some.
     fn patience(&self) -> Option<Duration> {
         if self.upkeep.is_held_up() {
             Some(STORE_PATIENCE)
         } else if self.upkeep.can_go_on(self.is_quiet()) || (self.stopping && self.is_quiet()) {
             Some(Duration::ZERO)
-        } else if self.upkeep.has_dirty() {
-            Some(Duration::from_millis(self.settings.checkpoint_ms))
         } else {
-            None
+            self.checkpoint_in()
         }
     }
 

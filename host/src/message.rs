@@ -203,6 +203,13 @@ pub struct Command {
     pub body_hash: u64,
 }
 
+impl Command {
+    /// Its aggregate's type and id, and its own id.
+    pub fn names(&self) -> (&str, &str, &str) {
+        (self.aggregate_type.as_str(), self.aggregate_id.as_str(), self.command_id.as_str())
+    }
+}
+
 /// Why a command failed: it has no events, nobody's rules said no, and trying again under the same id gives the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

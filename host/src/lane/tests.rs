@@ -23,6 +23,7 @@ struct Host {
     lanes: Lanes,
     engine: Engine,
     log: EmbeddedLog,
+    store: Arc<Store>,
 }
 
 fn settings(lanes: u32) -> Settings {
@@ -64,12 +65,12 @@ impl Host {
             book,
             modules: None,
             history: log.reader(),
-            store,
+            store: Arc::clone(&store),
             readers_max: 4,
             readers_waiting_max: 64,
         });
         drop(shared);
-        let host = Self { lanes, engine, log: Arc::into_inner(log).unwrap() };
+        let host = Self { lanes, engine, log: Arc::into_inner(log).unwrap(), store };
         host.until_ready();
         host
     }
@@ -232,6 +233,27 @@ fn a_flood_is_answered_whole_and_in_order_per_aggregate() {
     for account in (0..2000).step_by(97) {
         let answered = host.send(command(&format!("acc-{account}"), "last", DEPOSIT));
         assert_eq!(answered.entry().head.version, 101);
+    }
+    host.stop();
+}
+
+/// A lane that was restored without a store, and that nobody sent anything, kept all of it to itself for the whole
+/// interval between two checkpoints: a crash within it had everything read again.
+#[test]
+fn an_idle_lane_writes_what_is_due() {
+    let dir = TempDir::new().unwrap();
+    let host = Host::start(&dir, settings(1));
+    for n in 0..20 {
+        host.send(command(&format!("acc-{n}"), "open", OPEN));
+    }
+    let end = host.log.end();
+    host.stop();
+    std::fs::remove_dir_all(dir.path().join("store")).unwrap();
+    let host = Host::start(&dir, Settings { checkpoint_aggregates: 10, checkpoint_ms: 3_600_000, ..settings(1) });
+    let watch = Stopwatch::start();
+    while host.store.marks().iter().any(|mark| mark.position < end) {
+        assert!(watch.elapsed() < Duration::from_secs(30), "nothing was written: {:?}", host.store.marks());
+        assert_eq!(host.lanes.wait(Duration::from_millis(1)), None);
     }
     host.stop();
 }

@@ -5,6 +5,7 @@
 //! turn comes, and ends by marking the position. Replay skips what an aggregate already has.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::{Lane, STORE_PATIENCE};
 use crate::clock::Stopwatch;
@@ -70,11 +71,6 @@ impl Upkeep {
         &mut self.dirty
     }
 
-    /// Whether something changed that the store does not have.
-    pub(super) fn has_dirty(&self) -> bool {
-        !self.dirty.is_empty()
-    }
-
     /// A block is settled or replayed.
     pub(super) fn settled(&mut self, block: &Block) {
         self.position = block.end();
@@ -113,11 +109,20 @@ impl Lane {
         self.make_room(PIECE)
     }
 
+    /// How long until a checkpoint is to begin if nothing else happens; `None` if one is being written, or nothing changed.
+    pub(super) fn checkpoint_in(&self) -> Option<Duration> {
+        let (upkeep, settings) = (&self.upkeep, &self.settings);
+        if upkeep.round.is_some() || upkeep.dirty.is_empty() {
+            return None;
+        }
+        let much = upkeep.dirty.len() >= settings.checkpoint_aggregates
+            || upkeep.position.0 - upkeep.marked.0 >= settings.checkpoint_log_bytes;
+        let longest = Duration::from_millis(settings.checkpoint_ms);
+        Some(if much { Duration::ZERO } else { longest.saturating_sub(upkeep.since.elapsed()) })
+    }
+
     fn begin_checkpoint(&mut self) {
-        let due = self.upkeep.dirty.len() >= self.settings.checkpoint_aggregates
-            || self.upkeep.position.0 - self.upkeep.marked.0 >= self.settings.checkpoint_log_bytes
-            || self.upkeep.since.elapsed().as_millis() as u64 >= self.settings.checkpoint_ms;
-        if !due || self.upkeep.round.is_some() || self.upkeep.dirty.is_empty() {
+        if self.checkpoint_in() != Some(Duration::ZERO) {
             return;
         }
         let owned: Vec<u32> = (0..self.settings.partitions).filter(|&partition| self.owns(partition)).collect();

@@ -177,9 +177,15 @@ impl Recent {
         }
     }
 
-    /// Reads a little of what [`Self::look_up`] will read.
-    pub fn touch(&self) -> u64 {
-        self.commands.back().map_or(0, |newest| newest.body_hash & 1)
+    /// Reads a little of what [`Self::look_up`] and [`Self::remember`] of this id will read.
+    pub fn touch(&self, id: &str) -> u64 {
+        let Some(oldest) = self.commands.front() else { return 0 };
+        let newest = self.commands.back().map_or(0, |newest| newest.at);
+        if self.positions.is_empty() {
+            return newest;
+        }
+        let forgotten = if self.commands.len() == KNOWN_IDS_MAX { self.positions.touch(oldest.id[0]) } else { 0 };
+        newest ^ u64::from(forgotten ^ self.positions.touch(id_hash(id)[0]))
     }
 
     /// All of them, oldest first.

@@ -46,6 +46,11 @@ impl Positions {
         (self.home_of(bits), bits)
     }
 
+    /// Reads the word at which a search begins.
+    pub fn touch(&self, hash: u64) -> u32 {
+        self.0[self.home(hash).0]
+    }
+
     fn home_of(&self, word: u32) -> usize {
         ((word & HASH_MASK) >> NUMBER_BITS) as usize & (self.0.len() - 1)
     }
