@@ -87,6 +87,8 @@ impl Bank {
             traceparent: "".into(),
             metadata: [].into(),
             body: body.bytes.clone(),
+            offset: None,
+            defect: None,
             body_hash: body.hash,
         }
     }

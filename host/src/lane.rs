@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use crate::decider::RuleBook;
 use crate::engine::{Reply, Submission, Unanswered};
-use crate::log::{BlockBuilder, History, LaneLog, LogError, Lsn};
+use crate::log::{BlockBuilder, History, LaneLog, LogError, Lsn, Offsets};
 use crate::message::{Command, Digest, FailureReason};
 use crate::state_machine::aggregates::Index;
 use crate::state_machine::{Applied, StateMachine, Touched};
@@ -111,6 +111,8 @@ impl Board {
 pub enum Ended {
     /// It was asked to, and everything it took is answered.
     Stopped,
+    /// The lane was given to another host.
+    Revoked,
     /// It cannot go on; the text says why and what to do.
     Failed(String),
 }
@@ -150,6 +152,8 @@ pub struct Lane {
     /// Aggregates (type and id) dropped with staged answers: to be loaded with a look into the log, as the store may lag.
     suspects: HashSet<(String, String)>,
     upkeep: Upkeep,
+    /// The streams of this lane, as of its last take.
+    streams: Vec<u32>,
     /// How often staged work was dropped.
     losses: u64,
     stopping: bool,
@@ -178,7 +182,8 @@ impl Lane {
     pub fn new(parts: Parts) -> Self {
         let Parts { settings, inbox, board, log, history, store, book } = parts;
         Self {
-            machine: StateMachine::new(settings.partitions),
+            machine: StateMachine::new(0, Offsets::Dense),
+            streams: Vec::new(),
             upkeep: Upkeep::new(),
             settings,
             inbox,
@@ -207,6 +212,14 @@ impl Lane {
                 self.inbox.close("the host is stopping");
                 self.inbox.answer_all(&Unanswered::Interrupted);
                 Ended::Stopped
+            }
+            Err(error @ LogError::Revoked { .. }) => {
+                let reason = error.to_string();
+                tracing::info!(lane = self.settings.lane, "{reason}");
+                self.inbox.close(&reason);
+                self.interrupt(&Unanswered::Interrupted);
+                self.inbox.answer_all(&Unanswered::Interrupted);
+                Ended::Revoked
             }
             Err(error) => {
                 let reason = error.to_string();

@@ -9,6 +9,7 @@ pub mod test_kit;
 
 use std::fmt;
 
+pub use crate::state_machine::Offsets;
 pub use segment::format::{Answer, Block, BlockBuilder, Entry, EntryHead};
 
 /// The address of a block in a log: bytes since the log began, over all its segments. Never reused, never moved.
@@ -33,6 +34,12 @@ pub struct Term(pub u64);
 /// A log could not do what was asked. The kind says what the caller must do.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LogError {
+    /// The lane was given to another host: drop everything of it and end.
+    #[error("lane {lane} was given to another host")]
+    Revoked {
+        /// The lane that is not ours any more.
+        lane: u32,
+    },
     /// Somebody else owns the lane now: drop staged state and stop, or take the lane anew.
     #[error("lane {lane} belongs to a later owner; staged work was dropped")]
     Fenced {
@@ -88,6 +95,33 @@ pub type OnCommitted = Box<dyn Fn(Committed) + Send + Sync>;
 ///    [`LogError::DiskFull`] alone leaves no doubt: nothing of the block is in the log, and the term goes on.
 /// 6. A lane can be lost at any moment; the former owner learns it at the latest with its next commit.
 pub trait LaneLog: Send {
+    /// The streams that the next [`Self::take`] will cover: the numbered sequences that the lane's answers go to. On the
+    /// embedded log the lane's partitions; on Kafka each of them once per aggregate type.
+    ///
+    /// # Errors
+    /// [`LogError`] if it cannot be learnt, or the lane is not to be had.
+    fn streams(&mut self) -> Result<Vec<u32>, LogError>;
+
+    /// The stream of an aggregate whose id falls into a partition, as of the last [`Self::take`]; `None` if its type has
+    /// none.
+    fn stream_of(&self, _aggregate_type: &str, partition: u32) -> Option<u32> {
+        Some(partition)
+    }
+
+    /// What the offsets of commands are here.
+    fn offsets(&self) -> Offsets {
+        Offsets::Dense
+    }
+
+    /// The lane is restored: its commands may come, beginning with the given offset of each stream. Logs that hold no
+    /// commands of their own have nothing to do.
+    ///
+    /// # Errors
+    /// [`LogError`] if they cannot be had.
+    fn begin(&mut self, _next: &[(u32, u64)]) -> Result<(), LogError> {
+        Ok(())
+    }
+
     /// Becomes the only owner of the lane. Calls `replay` with each committed block that holds entries of this lane's
     /// partitions at or after `from` (blocks may hold entries of other partitions too: the caller filters by partition).
     ///

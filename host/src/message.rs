@@ -179,8 +179,13 @@ impl<'de> Deserialize<'de> for Digest {
 /// A command on its way to its lane. Never changed after the edge made it.
 #[derive(Debug, Clone)]
 pub struct Command {
-    /// Where its aggregate lives: [`partition_of`] its id.
+    /// The numbered sequence its answer goes to. On the embedded log the partition where its aggregate lives
+    /// ([`partition_of`] its id); on Kafka the one of its type's topics too, see [`crate::log::LaneLog::stream_of`].
     pub partition: u32,
+    /// Its offset in the log of commands, where there is one; else its answer's place counts.
+    pub offset: Option<u64>,
+    /// Why it cannot be decided, if that was seen when it was read: it is answered with this failure.
+    pub defect: Option<Box<Defect>>,
     /// The kind of aggregate it is for.
     pub aggregate_type: AggregateType,
     /// The aggregate it is for.
@@ -208,6 +213,15 @@ impl Command {
     pub fn names(&self) -> (&str, &str, &str) {
         (self.aggregate_type.as_str(), self.aggregate_id.as_str(), self.command_id.as_str())
     }
+}
+
+/// What keeps a command that is in the log of commands from being decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Defect {
+    /// The kind of failure.
+    pub reason: FailureReason,
+    /// What is wrong with it and what to send instead.
+    pub message: Box<str>,
 }
 
 /// Why a command failed: it has no events, nobody's rules said no, and trying again under the same id gives the same.

@@ -28,10 +28,19 @@ const ID_REUSED: &str =
 pub struct Numbers {
     /// Sequence number of the next record.
     pub next_sequence: u64,
-    /// Offset of the next command.
+    /// Offset of the next command; where commands have offsets of their own, the smallest that it can have.
     pub next_command_offset: u64,
     /// Largest time of a command so far, in milliseconds since 1970-01-01 UTC: the partition's log time.
     pub log_time_ms: i64,
+}
+
+/// What the offsets of answered commands are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offsets {
+    /// The place of the answer: 0, 1, 2 and so on.
+    Dense,
+    /// Given by a log of commands, in which some offsets hold no command: each is larger than the one before.
+    Rising,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -60,6 +69,8 @@ pub struct Touched {
     pub events: u32,
     /// Time of the command.
     pub time_ms: i64,
+    /// Its offset.
+    pub command_offset: u64,
 }
 
 /// The log contradicts itself: what an entry says does not follow from the entries before it.
@@ -84,6 +95,7 @@ pub struct StateMachine {
     /// The aggregates in memory. The caller loads and evicts them.
     pub aggregates: Aggregates,
     partitions: Vec<Partition>,
+    offsets: Offsets,
     /// Number of the block being staged; settled blocks have smaller ones.
     block: u64,
     scratch: Vec<u8>,
@@ -91,8 +103,9 @@ pub struct StateMachine {
 
 impl StateMachine {
     /// A machine for `partitions` partitions in which nothing happened yet.
-    pub fn new(partitions: u32) -> Self {
+    pub fn new(partitions: u32, offsets: Offsets) -> Self {
         Self {
+            offsets,
             aggregates: Aggregates::default(),
             partitions: vec![Partition::default(); partitions as usize],
             block: 0,
@@ -143,6 +156,10 @@ impl StateMachine {
                 Some(Applied { repeats: true, ..applied })
             }
             Known::OtherBody => Some(self.fail(at, module, command, FailureReason::CommandIdReused, ID_REUSED, into)),
+            Known::No if command.defect.is_some() => {
+                let defect = command.defect.take()?;
+                Some(self.fail(at, module, command, defect.reason, &defect.message, into))
+            }
             Known::No if command.expected_version.is_some_and(|expected| expected != actual) => {
                 Some(self.answer(at, module, command, &Answer::Conflict { actual }, into))
             }
@@ -233,17 +250,14 @@ impl StateMachine {
         let events = if let Answer::Accepted { count, .. } = answer { *count } else { 0 };
         aggregate.version += u64::from(events);
         aggregate.staged_in = self.block + 1;
-        let head = EntryHead {
-            sequence: numbers.next_sequence,
-            command_offset: numbers.next_command_offset,
-            version: aggregate.version,
-            module,
-        };
+        let command_offset = command.offset.unwrap_or(numbers.next_command_offset);
+        let head = EntryHead { sequence: numbers.next_sequence, command_offset, version: aggregate.version, module };
         let offset = into.push(&head, command, answer);
         numbers.next_sequence += u64::from(events.max(1));
-        numbers.next_command_offset += 1;
+        numbers.next_command_offset = command_offset + 1;
         numbers.log_time_ms = numbers.log_time_ms.max(command.time_ms);
-        Applied { offset, repeats: false, touched: Touched { at, events, time_ms: command.time_ms } }
+        let touched = Touched { at, events, time_ms: command.time_ms, command_offset };
+        Applied { offset, repeats: false, touched }
     }
 
     /// A block of this machine was committed at `lsn`: what it answered is settled. Adds the aggregates that were clean
@@ -263,7 +277,7 @@ impl StateMachine {
             }
             let settled = &mut self.partitions[aggregate.partition as usize].settled;
             settled.next_sequence += u64::from(touch.events.max(1));
-            settled.next_command_offset += 1;
+            settled.next_command_offset = touch.command_offset + 1;
             settled.log_time_ms = settled.log_time_ms.max(touch.time_ms);
         }
     }
@@ -290,9 +304,13 @@ impl StateMachine {
     fn replay_numbers(&mut self, entry: &Entry<'_>, lsn: Lsn) -> Result<(), Contradiction> {
         let partition = &mut self.partitions[entry.partition as usize];
         let numbers = &mut partition.staged;
-        if entry.head.sequence != numbers.next_sequence || entry.head.command_offset != numbers.next_command_offset {
+        let offset_fits = match self.offsets {
+            Offsets::Dense => entry.head.command_offset == numbers.next_command_offset,
+            Offsets::Rising => entry.head.command_offset >= numbers.next_command_offset,
+        };
+        if entry.head.sequence != numbers.next_sequence || !offset_fits {
             let what = format!(
-                "has sequence {} and offset {} in partition {}, but {} and {} come next",
+                "has sequence {} and offset {} in stream {}, but {} and {} come next",
                 entry.head.sequence,
                 entry.head.command_offset,
                 entry.partition,
@@ -302,7 +320,7 @@ impl StateMachine {
             return Err(contradiction(entry, lsn, what));
         }
         numbers.next_sequence += entry.records();
-        numbers.next_command_offset += 1;
+        numbers.next_command_offset = entry.head.command_offset + 1;
         numbers.log_time_ms = numbers.log_time_ms.max(entry.time_ms);
         partition.settled = partition.staged;
         Ok(())

@@ -48,6 +48,8 @@ async fn read_command(gateway: &Gateway, to: Target, envelope: Envelope, body: B
         correlation_id: envelope.correlation_id,
         traceparent: envelope.traceparent,
         metadata: envelope.metadata,
+        offset: None,
+        defect: None,
         body_hash: json::body_hash(&body),
         body: body.into(),
     })

@@ -78,7 +78,8 @@ impl Lane {
             return Ok(None);
         }
         let partition = partition_of(id.as_str(), self.settings.partitions);
-        self.find_or_load(aggregate_type, id, partition).map(Some)
+        let Some(stream) = self.log.stream_of(aggregate_type.as_str(), partition) else { return Ok(None) };
+        self.find_or_load(aggregate_type, id, stream).map(Some)
     }
 
     fn state(

@@ -12,9 +12,9 @@ use crate::state_machine::{Numbers, StateMachine};
 const UNFOLDED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 impl Lane {
-    /// Whether a partition belongs to this lane.
-    pub(super) fn owns(&self, partition: u32) -> bool {
-        partition % self.settings.lanes == self.settings.lane
+    /// Whether a stream belongs to this lane.
+    fn owns(&self, stream: u32) -> bool {
+        self.streams.binary_search(&stream).is_ok()
     }
 
     /// Becomes the lane's owner and brings memory to what is committed.
@@ -23,11 +23,14 @@ impl Lane {
     /// [`LogError`] if the lane cannot be had or the log cannot be trusted.
     pub(super) fn take_lane(&mut self) -> Result<(), LogError> {
         self.board.ready.store(false, Ordering::Release);
-        self.machine = StateMachine::new(self.settings.partitions);
+        self.streams = self.log.streams()?;
+        self.streams.sort_unstable();
+        let streams = self.streams.last().map_or(0, |last| last + 1);
+        self.machine = StateMachine::new(streams, self.log.offsets());
         self.rules = LaneRules::default();
         self.suspects.clear();
         self.adopt_modules();
-        let mut positions = vec![Lsn(0); self.settings.partitions as usize];
+        let mut positions = vec![Lsn(0); streams as usize];
         for mark in self.store.marks() {
             if !self.owns(mark.partition) {
                 continue;
@@ -40,8 +43,7 @@ impl Lane {
             };
             self.machine.resume(mark.partition, numbers);
         }
-        let owned = (0..self.settings.partitions).filter(|&partition| self.owns(partition));
-        let from = owned.map(|partition| positions[partition as usize]).min().unwrap_or_default();
+        let from = self.streams.iter().map(|&stream| positions[stream as usize]).min().unwrap_or_default();
         self.upkeep.restart(from);
         let mut kept = 0;
         // The log is lent out while it replays into everything else of the lane.
@@ -49,6 +51,9 @@ impl Lane {
         let taken = log.take(from, &mut |block| self.replay(block, &positions, &mut kept));
         self.log = log;
         let term = taken?;
+        let next: Vec<_> =
+            self.streams.iter().map(|&stream| (stream, self.machine.settled(stream).next_command_offset)).collect();
+        self.log.begin(&next)?;
         tracing::info!(
             lane = self.settings.lane,
             term = term.0,
@@ -65,7 +70,7 @@ impl Lane {
         let mut events = 0;
         for (_, entry) in block.entries() {
             let partition = entry.partition;
-            if partition >= self.settings.partitions || !self.owns(partition) || lsn < positions[partition as usize] {
+            if !self.owns(partition) || lsn < positions[partition as usize] {
                 continue;
             }
             let bad = |what: &dyn std::fmt::Display| {
@@ -116,6 +121,10 @@ impl crate::log::LaneLog for Lent {
         _: Lsn,
         _: &mut dyn FnMut(&Block) -> Result<(), LogError>,
     ) -> Result<crate::log::Term, LogError> {
+        Err(LogError::Fatal("the log is lent out".into()))
+    }
+
+    fn streams(&mut self) -> Result<Vec<u32>, LogError> {
         Err(LogError::Fatal("the log is lent out".into()))
     }
 

@@ -80,7 +80,7 @@ impl Lane {
                 self.interrupt(&Unanswered::Interrupted);
                 self.take_lane()
             }
-            LogError::Fatal(_) | LogError::Corrupt(_) => Err(error),
+            LogError::Revoked { .. } | LogError::Fatal(_) | LogError::Corrupt(_) => Err(error),
         }
     }
 

@@ -107,6 +107,8 @@ fn command(id: &str, command_id: &str, json: &str) -> Command {
         correlation_id: "".into(),
         traceparent: "".into(),
         metadata: [].into(),
+        offset: None,
+        defect: None,
         body_hash: crate::json::body_hash(&body),
         body: body.into(),
     }

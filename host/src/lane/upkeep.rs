@@ -125,8 +125,7 @@ impl Lane {
         if self.checkpoint_in() != Some(Duration::ZERO) {
             return;
         }
-        let owned: Vec<u32> = (0..self.settings.partitions).filter(|&partition| self.owns(partition)).collect();
-        let marks = owned.into_iter().map(|partition| {
+        let marks = self.streams.iter().map(|&partition| {
             let numbers = self.machine.settled(partition);
             Mark {
                 partition,

@@ -16,6 +16,8 @@ pub fn command(id: &str, partitions: u32, body: &[u8]) -> Command {
         traceparent: "".into(),
         metadata: Box::default(),
         body: body.into(),
+        offset: None,
+        defect: None,
         body_hash: 0,
     }
 }

@@ -75,6 +75,8 @@ fn command(aggregate: u8, id: u16, number: u8, expected: Option<u8>, time_ms: i6
         correlation_id: "".into(),
         traceparent: "".into(),
         metadata: [].into(),
+        offset: None,
+        defect: None,
         body_hash: crate::json::body_hash(&body),
         body: body.into(),
     }
@@ -151,7 +153,7 @@ struct Rig {
 impl Rig {
     fn new() -> Self {
         Self {
-            machine: StateMachine::new(PARTITIONS),
+            machine: StateMachine::new(PARTITIONS, Offsets::Dense),
             decider: Native::default(),
             block: BlockBuilder::new(),
             touched: Vec::new(),
@@ -213,7 +215,7 @@ impl Rig {
     fn restart(&mut self) {
         self.lose();
         let settled: Vec<Numbers> = (0..PARTITIONS).map(|partition| self.machine.settled(partition)).collect();
-        self.machine = StateMachine::new(PARTITIONS);
+        self.machine = StateMachine::new(PARTITIONS, Offsets::Dense);
         self.decider = Native::default();
         for block in self.log.clone() {
             for (_, entry) in block.entries() {
@@ -318,7 +320,7 @@ fn a_log_with_a_hole_is_a_contradiction() {
     }
     let blocks = rig.log.clone();
     for missing in 0..2 {
-        let mut machine = StateMachine::new(PARTITIONS);
+        let mut machine = StateMachine::new(PARTITIONS, Offsets::Dense);
         let at = machine.aggregates.insert(Aggregate::unborn(
             AggregateType::parse("account").unwrap(),
             AggregateId::parse("acc-0").unwrap(),

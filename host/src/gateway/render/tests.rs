@@ -17,6 +17,8 @@ fn command() -> Command {
         traceparent: "".into(),
         metadata: [].into(),
         body: [0xc0].into(),
+        offset: None,
+        defect: None,
         body_hash: 0,
     }
 }

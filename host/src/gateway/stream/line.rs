@@ -76,6 +76,8 @@ impl Lines {
             },
             traceparent: Box::default(),
             metadata: metadata(line.metadata)?,
+            offset: None,
+            defect: None,
             body_hash: json::body_hash(&line.command.0),
             body: line.command.0,
         })

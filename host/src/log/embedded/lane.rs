@@ -61,6 +61,10 @@ impl EmbeddedLane {
 }
 
 impl LaneLog for EmbeddedLane {
+    fn streams(&mut self) -> Result<Vec<u32>, LogError> {
+        Ok((self.place.lane..self.place.partitions).step_by(self.place.lanes as usize).collect())
+    }
+
     fn take(&mut self, from: Lsn, replay: &mut dyn FnMut(&Block) -> Result<(), LogError>) -> Result<Term, LogError> {
         self.owned = None;
         let count = self.shared.fence(self.place.lane)?;
