@@ -1,0 +1,3 @@
+//! The log on Apache Kafka.
+
+pub mod records;
