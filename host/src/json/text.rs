@@ -11,19 +11,36 @@ pub fn hex(byte: u8) -> [u8; 2] {
     [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]
 }
 
-/// Appends a number in decimal digits.
-pub fn write_number(mut number: u64, out: &mut Vec<u8>) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
+/// A number as decimal digits, which lie in it.
+#[derive(Debug, Clone, Copy)]
+pub struct Digits {
+    digits: [u8; 20],
+    from: u8,
+}
+
+impl Digits {
+    /// The digits of a number.
+    pub fn of(mut number: u64) -> Self {
+        let (mut digits, mut from) = ([0; 20], 20);
+        loop {
+            from -= 1;
+            digits[usize::from(from)] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                return Self { digits, from };
+            }
         }
     }
-    out.extend_from_slice(&digits[at..]);
+
+    /// The digits as text.
+    pub fn text(&self) -> &[u8] {
+        &self.digits[usize::from(self.from)..]
+    }
+}
+
+/// Appends a number in decimal digits.
+pub fn write_number(number: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(Digits::of(number).text());
 }
 
 /// Appends a JSON string with its quotes.

@@ -7,7 +7,7 @@ use ordain_sdk::contract::Frames;
 
 use super::value::to_json;
 use super::{JSON, MESSAGEPACK, OUTCOME, Outgoing, SPEC_VERSION, ValueForm, name, outcome, pack, time};
-use crate::json::text::{hex, write_number};
+use crate::json::text::{Digits, hex, write_number};
 use crate::log::{Answer, Entry};
 use crate::message::Digest;
 
@@ -41,36 +41,12 @@ impl ModuleText {
     }
 }
 
-/// A number as decimal digits, without a buffer elsewhere.
-struct Number {
-    digits: [u8; 20],
-    from: u8,
-}
-
-impl Number {
-    fn of(mut number: u64) -> Self {
-        let (mut digits, mut from) = ([0; 20], 20);
-        loop {
-            from -= 1;
-            digits[usize::from(from)] = b'0' + (number % 10) as u8;
-            number /= 10;
-            if number == 0 {
-                return Self { digits, from };
-            }
-        }
-    }
-
-    fn text(&self) -> &[u8] {
-        &self.digits[usize::from(self.from)..]
-    }
-}
-
 /// What the records of one command share, as text.
 struct Shared {
     hash: [u8; 16],
-    count: Number,
-    offset: Number,
-    epoch: Number,
+    count: Digits,
+    offset: Digits,
+    epoch: Digits,
 }
 
 /// What one record has of its own.
@@ -115,9 +91,9 @@ impl Writer {
     ) -> Result<(), E> {
         let mut shared = Shared {
             hash: hash_text(entry.body_hash),
-            count: Number::of(entry.events()),
-            offset: Number::of(entry.head.command_offset),
-            epoch: Number::of(epoch),
+            count: Digits::of(entry.events()),
+            offset: Digits::of(entry.head.command_offset),
+            epoch: Digits::of(epoch),
         };
         if self.module.0 != entry.head.module {
             self.module = ModuleText::of(entry.head.module);
@@ -209,7 +185,7 @@ fn give<E>(
     sink: &mut impl FnMut(Outgoing<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     let (version, index, sequence) =
-        (Number::of(own.version), Number::of(u64::from(own.index)), Number::of(own.sequence));
+        (Digits::of(own.version), Digits::of(u64::from(own.index)), Digits::of(own.sequence));
     let mut headers: [(&'static CStr, &[u8]); HEADERS] = [
         (name::CONTENT_TYPE, own.content_type.as_bytes()),
         (name::SPEC_VERSION, SPEC_VERSION.as_bytes()),
