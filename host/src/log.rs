@@ -3,6 +3,7 @@
 #[doc(hidden)]
 pub mod conformance;
 pub mod embedded;
+pub mod kafka;
 pub mod segment;
 #[doc(hidden)]
 pub mod test_kit;
