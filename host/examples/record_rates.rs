@@ -117,7 +117,7 @@ fn commands(form: ValueForm) {
 }
 
 fn main() {
-    for form in [ValueForm::Json, ValueForm::MessagePack] {
+    for form in [ValueForm::Json, ValueForm::Msgpack] {
         events(form);
         commands(form);
     }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, anyhow};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::config::Config;
+use crate::config::{Config, LogKind};
 use crate::decider::modules::{self, Modules};
 use crate::decider::{RuleBook, Sandbox};
 use crate::engine::{self, Engine, Status};
@@ -84,6 +84,9 @@ pub async fn run(config: Config, mut stopping: watch::Receiver<bool>) -> anyhow:
 
 /// Opens log, store and modules, and starts the lanes.
 fn start(config: &Config) -> anyhow::Result<Running> {
+    if config.log.kind == LogKind::Kafka {
+        anyhow::bail!("the daemon cannot run on Kafka yet: set `log.kind = \"embedded\"`");
+    }
     let make =
         |path: &Path| fs::create_dir_all(path).with_context(|| format!("cannot make the folder {}", path.display()));
     make(&config.data)?;

@@ -3,7 +3,9 @@
 //! Units end the names. docs/config.md shows every key with its default; a test compares the page with this file.
 //! Invariant: nothing outside `config/load.rs` reads an environment variable for a setting.
 
+mod kafka;
 mod load;
+mod properties;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,7 +13,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use crate::decider::Limits;
+pub use crate::log::kafka::options::ValueForm;
 pub use load::{BadConfig, load};
+pub use properties::Properties;
 
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,9 +25,10 @@ pub struct Config {
     pub data: PathBuf,
     /// Folder that is watched for modules.
     pub modules: PathBuf,
-    /// Number of partitions, fixed for ever at the first start.
+    /// Number of partitions, fixed for ever at the first start. On Kafka 0 = what the layout says, and nothing set is 0.
     pub partitions: u32,
-    /// Number of lanes; 0 = one per core. May change at any start.
+    /// Number of lanes; 0 = one per core, and may change at any start. On Kafka it is the whole cluster's, and fixed:
+    /// 0 = what the layout says.
     pub lanes: u32,
     /// The HTTP listeners and what they grant to a client.
     pub http: Http,
@@ -63,11 +68,12 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The number of lanes to run: `lanes`, or one per core, and never more than there are partitions.
+    /// The number of lanes to run on the embedded log: `lanes`, or one per core, and never more than there are
+    /// partitions. On Kafka the layout tells.
     pub fn lanes_effective(&self) -> u32 {
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
         let lanes = if self.lanes == 0 { cores } else { self.lanes };
-        lanes.clamp(1, self.partitions)
+        lanes.clamp(1, self.partitions.max(1))
     }
 
     /// The settings as TOML that can be read back.
@@ -76,6 +82,11 @@ impl Config {
     /// Never: every field of the tree has a TOML form, which a test writes and reads back.
     pub fn to_toml(&self) -> String {
         toml::to_string_pretty(self).expect("every field has a TOML form")
+    }
+
+    /// The same for people to see: passwords are left out.
+    pub fn without_secrets(&self) -> Self {
+        Self { log: Log { properties: self.log.properties.hidden(), ..self.log.clone() }, ..self.clone() }
     }
 }
 
@@ -146,14 +157,36 @@ impl Default for Http {
     }
 }
 
-/// Where answered commands live.
+/// Where answered commands live. The keys from `brokers` on belong to Kafka, and are refused with another log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Log {
     /// Which log.
     pub kind: LogKind,
-    /// Bytes of a segment file.
+    /// Bytes of a segment file, of the embedded log and of the local copy of what Kafka holds.
     pub segment_bytes: u64,
+    /// Brokers to begin with, as `host:port,host:port`.
+    pub brokers: String,
+    /// What the names of all topics, of the group and of transactions begin with.
+    pub prefix: String,
+    /// The group that shares the lanes; empty = `{prefix}hosts`.
+    pub group: String,
+    /// Whether topics that are missing are created.
+    pub create_topics: bool,
+    /// Copies of a topic that is created; 0 = three, or one per broker where there are fewer.
+    pub replication: u16,
+    /// Refuses to start where an answered command could be lost with one machine, instead of warning.
+    pub production: bool,
+    /// How values are written.
+    pub value_form: ValueForm,
+    /// Time without a sign of life after which a host's lanes are given to others.
+    pub session_timeout_ms: u64,
+    /// Transactions of this host per second, over all its lanes.
+    pub commits_per_second_max: u32,
+    /// The URL under which other hosts reach this one's API; empty = the address it listens at.
+    pub advertised: String,
+    /// Properties of librdkafka for every client: names that it knows, with their values.
+    pub properties: Properties,
 }
 
 /// Which log.
@@ -162,11 +195,27 @@ pub struct Log {
 pub enum LogKind {
     /// Files in the data folder.
     Embedded,
+    /// Topics of an Apache Kafka cluster, shared with other hosts.
+    Kafka,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { kind: LogKind::Embedded, segment_bytes: 64 << 20 }
+        Self {
+            kind: LogKind::Embedded,
+            segment_bytes: 64 << 20,
+            brokers: String::new(),
+            prefix: "ordain.".into(),
+            group: String::new(),
+            create_topics: true,
+            replication: 0,
+            production: false,
+            value_form: ValueForm::Json,
+            session_timeout_ms: 10_000,
+            commits_per_second_max: 1_000,
+            advertised: String::new(),
+            properties: Properties::default(),
+        }
     }
 }
 

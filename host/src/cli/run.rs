@@ -93,7 +93,7 @@ pub(super) fn settings(file: Option<&Path>, flags: &Flags) -> Result<Config, con
 pub fn run(args: RunArgs) -> Ended {
     let config = settings(args.config.as_deref(), &args.flags)?;
     if args.print_config {
-        print!("{}", config.to_toml());
+        print!("{}", config.without_secrets().to_toml());
         return Ok(Exit::Done);
     }
     telemetry::start(&config.telemetry).map_err(anyhow::Error::msg)?;

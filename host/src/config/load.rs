@@ -7,7 +7,7 @@ use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 use serde::Serialize;
 
-use super::Config;
+use super::{Config, LogKind};
 
 /// Settings that cannot be used. The message names the key, where it was set, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +17,8 @@ pub struct BadConfig(pub String);
 /// Variables with our prefix that are no settings of the daemon: the command line reads them itself.
 const NOT_SETTINGS: [&str; 3] = ["ORDAIN_URL", "ORDAIN_OUTPUT", "ORDAIN_SDK"];
 const PREFIX: &str = "ORDAIN_";
+/// Properties of librdkafka have dots in their names, which are no levels.
+const PROPERTIES: &str = "log__properties__";
 
 /// Defaults, then the file if there is one, then the variables that begin with `ORDAIN_`, then the flags.
 /// `flags` serializes to a part of the tree: only what was given on the command line.
@@ -42,7 +44,12 @@ pub fn load(
         }
     }
     layers = layers.merge(Named { name: "the command line".into(), inner: Serialized::defaults(flags) });
-    let config: Config = layers.extract().map_err(|e| BadConfig(explain(e)))?;
+    let mut config: Config = layers.extract().map_err(|e| BadConfig(explain(e)))?;
+    // The usual number is for a log of one's own; on Kafka the layout knows it, unless somebody insists.
+    let usual = Serialized::defaults(Config::default()).metadata().name;
+    if config.log.kind == LogKind::Kafka && layers.find_metadata("partitions").is_none_or(|from| from.name == usual) {
+        config.partitions = 0;
+    }
     validate(&config)?;
     Ok(config)
 }
@@ -92,7 +99,14 @@ impl Provider for Variable {
     }
 
     fn data(&self) -> figment::error::Result<Map<Profile, Dict>> {
-        let key = self.name[PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
+        let name = self.name[PREFIX.len()..].to_ascii_lowercase();
+        if let Some(property) = name.strip_prefix(PROPERTIES) {
+            // Taken as text: a password of digits is no number.
+            let one = Dict::from([(property.replace("__", "."), Value::from(self.value.as_str()))]);
+            let log = Dict::from([("properties".to_owned(), Value::from(one))]);
+            return Ok(Profile::Default.collect(Dict::from([("log".to_owned(), Value::from(log))])));
+        }
+        let key = name.replace("__", ".");
         let value: Value = self.value.parse().unwrap_or_else(|never: std::convert::Infallible| match never {});
         let nested = figment::util::nest(&key, value);
         let dict = nested.into_dict().unwrap_or_default();
@@ -103,9 +117,15 @@ impl Provider for Variable {
 /// What no type can say: ranges, and settings that contradict each other.
 fn validate(config: &Config) -> Result<(), BadConfig> {
     let http = &config.http;
-    let ranges: [(&str, u64, u64, u64); 21] = [
-        ("partitions", config.partitions.into(), 1, 32_768),
-        ("lanes", config.lanes.into(), 0, config.partitions.into()),
+    // On Kafka 0 stands for what the layout says.
+    let (fewest, lanes_max) = match (config.log.kind, config.partitions) {
+        (LogKind::Embedded, partitions) => (1, partitions),
+        (LogKind::Kafka, 0) => (0, 32_768),
+        (LogKind::Kafka, partitions) => (0, partitions),
+    };
+    let ranges: [(&str, u64, u64, u64); 24] = [
+        ("partitions", config.partitions.into(), fewest, 32_768),
+        ("lanes", config.lanes.into(), 0, lanes_max.into()),
         ("http.connections_max", http.connections_max.into(), 1, 1_000_000),
         ("http.connections_per_address_max", http.connections_per_address_max.into(), 1, 1_000_000),
         ("http.header_timeout_ms", http.header_timeout_ms, 1, 3_600_000),
@@ -120,6 +140,9 @@ fn validate(config: &Config) -> Result<(), BadConfig> {
         ("http.stream_window_lines", http.stream_window_lines.into(), 1, 1_000_000),
         ("http.stream_window_bytes", http.stream_window_bytes as u64, http.body_bytes_max as u64, 1 << 30),
         ("log.segment_bytes", config.log.segment_bytes, 1024 * 1024, 1 << 40),
+        ("log.replication", config.log.replication.into(), 0, 32),
+        ("log.session_timeout_ms", config.log.session_timeout_ms, 1_000, 300_000),
+        ("log.commits_per_second_max", config.log.commits_per_second_max.into(), 1, 100_000),
         ("batch.commands_max", config.batch.commands_max as u64, 1, 65_536),
         ("batch.bytes_max", config.batch.bytes_max as u64, 1024, 512 * 1024 * 1024),
         ("queue.commands_max", config.queue.commands_max as u64, 1, 1 << 24),
@@ -132,6 +155,7 @@ fn validate(config: &Config) -> Result<(), BadConfig> {
         }
     }
     config.limits.check().map_err(BadConfig)?;
+    super::kafka::validate(config)?;
     let local = http.listen.ip().is_loopback() && http.admin_listen.ip().is_loopback();
     if !local && !http.insecure {
         return Err(BadConfig(format!(

@@ -17,7 +17,6 @@ pub mod append;
 pub mod assembler;
 pub mod command;
 mod fields;
-pub mod layout;
 mod outcome;
 pub mod owner;
 mod pack;
@@ -27,6 +26,8 @@ pub mod writer;
 
 #[cfg(test)]
 mod tests;
+
+pub use super::options::ValueForm;
 
 /// A header as it is read: name, and value unless that is null.
 pub type HeaderView<'a> = (&'a [u8], Option<&'a [u8]>);
@@ -78,16 +79,6 @@ pub struct OwnedRecord {
     pub value: Vec<u8>,
     /// The headers in their order. No name holds a NUL.
     pub headers: Vec<(Box<str>, Vec<u8>)>,
-}
-
-/// What values of events, outcomes and commands are written as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ValueForm {
-    /// JSON, and MessagePack where JSON could not bring it back unchanged.
-    #[default]
-    Json,
-    /// MessagePack always.
-    MessagePack,
 }
 
 /// Names of headers.
@@ -155,7 +146,7 @@ fn form_of(content_type: Option<&[u8]>) -> Option<ValueForm> {
     if is(JSON) {
         Some(ValueForm::Json)
     } else if is(MESSAGEPACK) || is("application/x-msgpack") {
-        Some(ValueForm::MessagePack)
+        Some(ValueForm::Msgpack)
     } else {
         None
     }

@@ -235,7 +235,7 @@ impl Assembler {
     /// Keeps the value of an event as a frame, of an outcome as it is.
     fn content(&mut self, form: ValueForm, value: &[u8]) -> Result<(), String> {
         let messagepack = match form {
-            ValueForm::MessagePack => value,
+            ValueForm::Msgpack => value,
             ValueForm::Json => {
                 self.value.clear();
                 json::append_messagepack(value, &mut self.value)

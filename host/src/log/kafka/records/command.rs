@@ -203,7 +203,7 @@ impl CommandReader {
                     cut(&e)
                 ))
             })?,
-            Some(ValueForm::MessagePack) => {
+            Some(ValueForm::Msgpack) => {
                 let mut body = Vec::with_capacity(value.len());
                 pack::canonical(value, &mut body)
                     .map_err(|e| unreadable(format!("the value is not one MessagePack value ({e}): send one")))?;

@@ -203,7 +203,7 @@ proptest! {
         messagepack in any::<bool>(),
         start in 0..u64::from(u32::MAX),
     ) {
-        let form = if messagepack { ValueForm::MessagePack } else { ValueForm::Json };
+        let form = if messagepack { ValueForm::Msgpack } else { ValueForm::Json };
         let before = block(&all, start, start / 2);
         let records = written(&before, form, |n| matches!(all[n].said, Said::Repeated(true)));
         let mut from = assembler();
@@ -348,7 +348,7 @@ fn a_repeat_of_a_huge_answer_does_not_become_a_huge_record() {
     let one = |said| Asked { said, ..plain("c") };
     for (events, shown) in [(2, true), (3, false)] {
         let all = [one(Said::Accepted(vec![huge.clone(); events])), one(Said::Repeated(true))];
-        for form in [ValueForm::Json, ValueForm::MessagePack] {
+        for form in [ValueForm::Json, ValueForm::Msgpack] {
             let records = written(&block(&all, 0, 0), form, |_| true);
             assert_eq!(records.last().unwrap().value.len() > 100_000, shown);
             assert_eq!(restored(&records, &mut assembler()).unwrap().count(), 2);

@@ -293,7 +293,7 @@ proptest! {
             body_hash: json::body_hash(&body),
             body: body.into(),
         };
-        let form = if messagepack { ValueForm::MessagePack } else { ValueForm::Json };
+        let form = if messagepack { ValueForm::Msgpack } else { ValueForm::Json };
         let record = command_record(&command, form);
         let headers: Vec<HeaderView<'_>> = record.headers.iter().map(|(name, value)| (name.as_bytes(), Some(&value[..]))).collect();
         let reader = CommandReader::new(command.aggregate_type.clone(), "t", partition_of(&id, 8), 8, 5, Limits::default());

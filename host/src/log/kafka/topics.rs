@@ -1,0 +1,336 @@
+//! The topics of a log on Kafka: made with the right settings, verified at every start, and laid out by a record (R3).
+//!
+//! Reading order: [`rules`] says how topics must be, [`layout`] what is fixed for ever, [`Cluster::open`] (`open.rs`) is
+//! what a start does with both.
+//!
+//! Invariant: nothing here deletes a topic or changes one that exists. What is wrong is named, with the command that
+//! repairs it.
+
+mod context;
+mod lanes;
+pub mod layout;
+mod open;
+pub mod print;
+pub mod problem;
+pub mod rules;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::error::RDKafkaErrorCode;
+
+use super::ffi::admin::{End, describe_topics, offsets};
+use super::options::Options;
+use crate::clock::Stopwatch;
+use crate::log::LogError;
+use crate::message::AggregateType;
+use context::{Context, pause, wait};
+use layout::{Layout, LayoutType};
+use problem::Problem;
+use rules::{Expected, Role, TRANSACTIONS, Topic};
+
+pub use open::Opened;
+
+/// Time for one request to the cluster.
+const REQUEST: Duration = Duration::from_secs(15);
+/// Time for a topic that was created to be known everywhere.
+const APPEARANCE: Duration = Duration::from_secs(30);
+
+/// A cluster that answered, seen with one prefix.
+pub struct Cluster {
+    admin: AdminClient<Context>,
+    context: Context,
+    options: Options,
+    id: String,
+    brokers: u32,
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").field("id", &self.id).field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// The refusal of a start, in words.
+fn fatal(what: impl Into<String>) -> LogError {
+    LogError::Fatal(what.into())
+}
+
+impl Cluster {
+    /// Asks the brokers who they are. Blocks: not for a thread of a runtime.
+    ///
+    /// # Errors
+    /// [`LogError::Fatal`] if the settings do not fit together, or nobody answers in time; the message holds the last
+    /// complaint of librdkafka.
+    pub fn connect(options: &Options) -> Result<Self, LogError> {
+        let context = Context::default();
+        let admin: AdminClient<Context> = options
+            .client()
+            .create_with_context(context.clone())
+            .map_err(|e| fatal(format!("no client of Kafka can be made of [log.properties]: {e}")))?;
+        let unreachable = |error: &dyn fmt::Display| {
+            let explained = context.explain(error);
+            fatal(format!(
+                "no broker of {} answers ({explained}): check `log.brokers`, and what [log.properties] says of TLS and passwords",
+                options.brokers
+            ))
+        };
+        let metadata = admin.inner().fetch_metadata(None, REQUEST).map_err(|e| unreachable(&e))?;
+        let brokers = u32::try_from(metadata.brokers().len()).unwrap_or(u32::MAX);
+        let id = admin.inner().fetch_cluster_id(REQUEST).ok_or_else(|| unreachable(&"it has no cluster id"))?;
+        Ok(Self { admin, context, options: options.clone(), id, brokers })
+    }
+
+    /// The cluster's own name for itself.
+    pub fn cluster_id(&self) -> &str {
+        &self.id
+    }
+
+    /// How many brokers there are.
+    pub fn brokers(&self) -> u32 {
+        self.brokers
+    }
+
+    /// The options it was reached with.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The topics that belong to the prefix, with everything that is checked of them.
+    ///
+    /// # Errors
+    /// [`LogError::Fatal`] if the cluster does not answer or does not allow it.
+    pub fn topics(&self) -> Result<Vec<Topic>, LogError> {
+        let metadata = self.admin.inner().fetch_metadata(None, REQUEST).map_err(|e| self.failed("list topics", e))?;
+        let ours: Vec<&str> = metadata
+            .topics()
+            .iter()
+            .map(rdkafka::metadata::MetadataTopic::name)
+            .filter(|name| rules::parse(&self.options.prefix, name).is_some())
+            .collect();
+        self.describe(&ours)
+    }
+
+    /// Some topics, with everything that is checked of them; those that do not exist are left out.
+    ///
+    /// # Errors
+    /// [`LogError::Fatal`] if the cluster does not answer or does not allow it.
+    pub fn describe(&self, names: &[&str]) -> Result<Vec<Topic>, LogError> {
+        let described = self.known(names)?;
+        let resources: Vec<_> = described.iter().map(|one| ResourceSpecifier::Topic(&one.name)).collect();
+        let mut settings = self.settings(&resources)?;
+        let kept: Vec<_> = described.iter().map(|one| (one.name.as_str(), one.partitions)).collect();
+        let first = offsets(self.admin.inner(), &kept, End::First, REQUEST)
+            .map_err(|e| self.failed("learn where the topics begin", e))?;
+        let mut cut: BTreeMap<String, Vec<(u32, i64)>> = BTreeMap::new();
+        for ((topic, partition), offset) in first.into_iter().filter(|(_, offset)| *offset > 0) {
+            cut.entry(topic).or_default().push((partition, offset));
+        }
+        let topic = |one: super::ffi::admin::Described| Topic {
+            settings: settings.remove(&one.name).unwrap_or_default(),
+            cut: cut.remove(&one.name).unwrap_or_default(),
+            partitions: one.partitions,
+            replication: one.replicas_min,
+            id: one.id,
+            name: one.name,
+        };
+        Ok(described.into_iter().map(topic).collect())
+    }
+
+    /// Ids and numbers of partitions alone.
+    fn known(&self, names: &[&str]) -> Result<Vec<super::ffi::admin::Described>, LogError> {
+        describe_topics(self.admin.inner(), names, REQUEST).map_err(|e| self.failed("describe topics", e))
+    }
+
+    /// The settings in effect of topics or brokers, by their name.
+    fn settings(
+        &self,
+        resources: &[ResourceSpecifier<'_>],
+    ) -> Result<BTreeMap<String, BTreeMap<String, String>>, LogError> {
+        if resources.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let options = AdminOptions::new().request_timeout(Some(REQUEST));
+        let answer = wait(self.admin.describe_configs(resources, &options), 2 * REQUEST)
+            .ok_or_else(|| self.failed("read the settings of topics", "no answer"))?
+            .map_err(|e| self.failed("read the settings of topics", e))?;
+        let mut settings = BTreeMap::new();
+        for resource in answer {
+            let resource = resource.map_err(|e| self.failed("read the settings of topics", e))?;
+            let name = match &resource.specifier {
+                rdkafka::admin::OwnedResourceSpecifier::Topic(name)
+                | rdkafka::admin::OwnedResourceSpecifier::Group(name) => name.clone(),
+                rdkafka::admin::OwnedResourceSpecifier::Broker(id) => id.to_string(),
+            };
+            let entries = resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?)));
+            settings.insert(name, entries.collect());
+        }
+        Ok(settings)
+    }
+
+    /// Bytes of the largest batch of records that a topic takes (R6).
+    ///
+    /// # Errors
+    /// [`LogError::Fatal`] if there is no such topic, or the cluster does not say.
+    pub fn max_message_bytes(&self, topic: &str) -> Result<usize, LogError> {
+        let settings = self.settings(&[ResourceSpecifier::Topic(topic)])?;
+        let bytes = settings.get(topic).and_then(|settings| settings.get("max.message.bytes")?.parse().ok());
+        bytes.ok_or_else(|| self.failed(&format!("read max.message.bytes of {topic}"), "it is not said"))
+    }
+
+    /// Whether any record was ever written to a topic.
+    ///
+    /// # Errors
+    /// [`LogError::Fatal`] if the cluster does not answer.
+    fn written(&self, topic: &str, partitions: u32) -> Result<bool, LogError> {
+        let last = offsets(self.admin.inner(), &[(topic, partitions)], End::Last, REQUEST)
+            .map_err(|e| self.failed(&format!("learn where {topic} ends"), e))?;
+        Ok(last.values().any(|offset| *offset > 0))
+    }
+
+    /// Makes the topic of lanes, unless it is there.
+    ///
+    /// # Errors
+    /// [`LogError::Fatal`] if it may not or cannot be made.
+    pub fn ensure_lanes_topic(&self, lanes: u32) -> Result<bool, LogError> {
+        self.ensure(&self.options.lanes_topic(), Role::Lanes, lanes)
+    }
+
+    /// Makes the topics of a type, unless they are there, and tells their ids.
+    ///
+    /// # Errors
+    /// [`LogError::Fatal`] if they may not or cannot be made.
+    pub fn ensure_type(&self, name: &AggregateType, partitions: u32) -> Result<LayoutType, LogError> {
+        let (commands, events) = (self.options.commands_topic(name), self.options.events_topic(name));
+        self.ensure(&commands, Role::Commands, partitions)?;
+        self.ensure(&events, Role::Events, partitions)?;
+        let known = self.known(&[&commands, &events])?;
+        let id = |topic: &str| {
+            let found = known.iter().find(|one| one.name == topic);
+            found.map(|one| one.id.clone()).ok_or_else(|| self.failed(&format!("find {topic}"), "it vanished"))
+        };
+        Ok(LayoutType {
+            name: name.to_string(),
+            slot: 0,
+            commands_topic_id: id(&commands)?,
+            events_topic_id: id(&events)?,
+        })
+    }
+
+    /// Copies of a topic that is created here.
+    pub fn replication(&self) -> u32 {
+        match self.options.replication {
+            0 => self.brokers.clamp(1, 3),
+            copies => copies.into(),
+        }
+    }
+
+    /// Creates one topic and waits until it is known; `false` if it was there. Somebody else may create it at the same time.
+    fn ensure(&self, name: &str, role: Role, partitions: u32) -> Result<bool, LogError> {
+        if !self.known(&[name])?.is_empty() {
+            return Ok(false);
+        }
+        if !self.options.create_topics {
+            return Err(fatal(format!(
+                "topic {name} is missing, and `log.create_topics` is false: `ordain topics create --print` shows the \
+                 commands that make it"
+            )));
+        }
+        let (copies, count) = (self.replication(), i32::try_from(partitions).unwrap_or(i32::MAX));
+        let replication = TopicReplication::Fixed(i32::try_from(copies).unwrap_or(i32::MAX));
+        let settings = rules::settings(role, copies);
+        let new = settings
+            .iter()
+            .fold(NewTopic::new(name, count, replication), |topic, (setting, value)| topic.set(setting, value));
+        let options = AdminOptions::new().request_timeout(Some(REQUEST)).operation_timeout(Some(REQUEST));
+        let what = format!("create topic {name}");
+        let made = wait(self.admin.create_topics([&new], &options), 2 * REQUEST)
+            .ok_or_else(|| self.failed(&what, "no answer"))?
+            .map_err(|e| self.failed(&what, e))?;
+        match made.into_iter().next() {
+            Some(Ok(_)) => {}
+            Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => return self.appeared(name).map(|()| false),
+            Some(Err((_, code))) => return Err(self.failed(&what, code)),
+            None => return Err(self.failed(&what, "an empty answer")),
+        }
+        tracing::info!("created topic {name} with {partitions} partitions and {copies} copies");
+        self.appeared(name).map(|()| true)
+    }
+
+    /// A topic is known to one broker before the others hear of it.
+    fn appeared(&self, name: &str) -> Result<(), LogError> {
+        let since = Stopwatch::start();
+        while self.known(&[name])?.is_empty() {
+            if since.elapsed() > APPEARANCE {
+                return Err(self.failed(&format!("see topic {name}, which was created"), "it does not appear"));
+            }
+            pause(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// The brokers' record of transactions, or what it will be.
+    fn transactions(&self) -> Result<Topic, LogError> {
+        if let Some(topic) = self.describe(&[TRANSACTIONS])?.pop() {
+            return Ok(topic);
+        }
+        let metadata = self.admin.inner().fetch_metadata(None, REQUEST).map_err(|e| self.failed("list brokers", e))?;
+        let broker = metadata.brokers().first().map_or(0, rdkafka::metadata::MetadataBroker::id);
+        let settings = self.settings(&[ResourceSpecifier::Broker(broker)])?;
+        Ok(rules::transactions_to_be(settings.values().next().unwrap_or(&BTreeMap::new())))
+    }
+
+    /// Compares numbers of partitions and ids with the layout; cheap enough to be done again while a host runs (R3).
+    ///
+    /// # Errors
+    /// [`LogError::Fatal`] if the cluster does not answer: nothing is known then.
+    pub fn verify(&self, layout: &Layout) -> Result<Vec<Problem>, LogError> {
+        let names = self.names(layout);
+        let known = self.known(&names.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>())?;
+        let topic = |one: super::ffi::admin::Described| Topic {
+            name: one.name,
+            id: one.id,
+            partitions: one.partitions,
+            replication: one.replicas_min,
+            ..Topic::default()
+        };
+        let topics: Vec<_> = known.into_iter().map(topic).collect();
+        let mut problems = layout::compare(layout, &self.options, &self.id, &topics);
+        for one in &topics {
+            let role = names.iter().find(|(name, _)| *name == one.name).map_or(Role::Lanes, |(_, role)| *role);
+            problems.extend(rules::partitions(one, role, self.expected(layout, role)));
+        }
+        Ok(problems)
+    }
+
+    /// The topics of a layout, each with what it is for.
+    fn names(&self, layout: &Layout) -> Vec<(String, Role)> {
+        let types = layout.types.iter().filter_map(|one| AggregateType::parse(&one.name).ok());
+        let pairs = types.flat_map(|name| {
+            [(self.options.commands_topic(&name), Role::Commands), (self.options.events_topic(&name), Role::Events)]
+        });
+        std::iter::once((self.options.lanes_topic(), Role::Lanes)).chain(pairs).collect()
+    }
+
+    fn expected(&self, layout: &Layout, role: Role) -> Expected<'_> {
+        let partitions = if role == Role::Lanes { layout.lanes } else { layout.partitions };
+        Expected { partitions, production: self.options.production, brokers: &self.options.brokers }
+    }
+
+    /// An error that says what was tried, and what librdkafka knows about it.
+    fn failed(&self, what: &str, error: impl fmt::Display) -> LogError {
+        let text = self.context.explain(error);
+        let rights = ["uthoriz", "not authorized", "ccess denied"].iter().any(|word| text.contains(word));
+        let hint = if rights {
+            "`ordain topics create --print` shows the rights that a host needs"
+        } else {
+            "is the cluster healthy?"
+        };
+        fatal(format!("cannot {what} on {}: {text}: {hint}", self.options.brokers))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,218 @@
+//! Reading and writing the layout in the topic of lanes.
+//!
+//! Why nobody can lose a change: whoever writes holds the transactional id of the layout, and with it has fenced whoever
+//! held it before. It writes a record of its own into every partition and reads until that very record (the idea of R2:
+//! ends of logs lie), so it has seen every layout that was ever committed. Its own layout is committed in all partitions at
+//! once, or, if it was fenced meanwhile, in none: then it begins again.
+
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message as _;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::context::{Context, pause};
+use super::layout::{self, Found, KEY, Layout, agree};
+use super::{Cluster, fatal};
+use crate::clock::Stopwatch;
+use crate::log::LogError;
+use crate::message::CommandId;
+
+/// Key of the record that proves how far was read. Everybody else ignores it.
+const LOCK: &str = "layout.lock";
+/// Time to read the topic of lanes. It is compacted, and small.
+const READING: Duration = Duration::from_secs(30);
+/// Time for a transaction of one record per lane.
+const COMMIT: Duration = Duration::from_secs(20);
+/// How often somebody else may come in between.
+const ATTEMPTS: u32 = 10;
+
+/// How far a partition is read.
+enum Until<'a> {
+    /// To what its leader believes to be the end: good enough to compare with, never to change something.
+    TheEnd,
+    /// To one's own record.
+    Record(&'a [u8]),
+}
+
+/// Why a change did not happen.
+enum Refused {
+    /// Somebody came in between, or nobody knows what became of the transaction: look again.
+    Again(KafkaError),
+    /// There is nothing to be tried.
+    Ended(LogError),
+}
+
+impl Cluster {
+    /// The layout as far as it can be seen. `lanes` is the number of partitions of the topic.
+    ///
+    /// # Errors
+    /// [`LogError::Fatal`] if it cannot be read in time, [`LogError::Corrupt`] if it contradicts itself.
+    pub(super) fn read_layout(&self, lanes: u32) -> Result<Found, LogError> {
+        agree(&self.read(lanes, &Until::TheEnd)?).map_err(|e| self.corrupt(e))
+    }
+
+    /// Changes the layout under the fence. `change` gets the newest one and may be called several times.
+    ///
+    /// # Errors
+    /// What `change` returns; or as [`Self::read_layout`]; or [`LogError::Fatal`] if others come in between for too long.
+    pub(super) fn change_layout(
+        &self,
+        lanes: u32,
+        change: &dyn Fn(Option<Layout>) -> Result<Layout, LogError>,
+    ) -> Result<Layout, LogError> {
+        let mut last = None;
+        for attempt in 0..ATTEMPTS {
+            match self.try_change(lanes, change) {
+                Ok(layout) => return Ok(layout),
+                Err(Refused::Ended(error)) => return Err(error),
+                Err(Refused::Again(error)) => {
+                    tracing::debug!("the layout was not written at attempt {attempt}: {error}");
+                    last = Some(error);
+                }
+            }
+            // Two that fence each other must not go on in step: the id of a process tells them apart.
+            let jitter = (u64::from(std::process::id()) + u64::from(attempt) * 37) % 97;
+            pause(Duration::from_millis(20 * u64::from(attempt + 1) + jitter));
+        }
+        let last = last.map_or_else(String::new, |error| error.to_string());
+        Err(self.failed(&format!("write the layout into {}", self.options.lanes_topic()), last))
+    }
+
+    fn try_change(
+        &self,
+        lanes: u32,
+        change: &dyn Fn(Option<Layout>) -> Result<Layout, LogError>,
+    ) -> Result<Layout, Refused> {
+        let producer = self.producer().map_err(Refused::Ended)?;
+        producer.init_transactions(COMMIT).map_err(|e| self.again(e))?;
+        let nonce = CommandId::fresh();
+        self.commit(&producer, lanes, LOCK, nonce.as_str().as_bytes())?;
+        let read = self.read(lanes, &Until::Record(nonce.as_str().as_bytes())).map_err(Refused::Ended)?;
+        let found = agree(&read).map_err(|e| Refused::Ended(self.corrupt(e)))?;
+        let agreed = matches!(found, Found::Agreed(_));
+        let before = found.layout();
+        let layout = change(before.clone()).map_err(Refused::Ended)?;
+        if !agreed || before.as_ref() != Some(&layout) {
+            let value = serde_json::to_vec(&layout).map_err(|e| Refused::Ended(fatal(format!("the layout: {e}"))))?;
+            self.commit(&producer, lanes, KEY, &value)?;
+            tracing::info!("wrote the layout: {}", String::from_utf8_lossy(&value));
+        }
+        Ok(layout)
+    }
+
+    /// Errors that another attempt can mend, and those of rights, which it cannot.
+    fn again(&self, error: KafkaError) -> Refused {
+        use rdkafka::error::RDKafkaErrorCode as Code;
+        match error.rdkafka_error_code() {
+            Some(
+                Code::TransactionalIdAuthorizationFailed
+                | Code::TopicAuthorizationFailed
+                | Code::ClusterAuthorizationFailed,
+            ) => Refused::Ended(self.failed("write the layout", error)),
+            _ => Refused::Again(error),
+        }
+    }
+
+    fn producer(&self) -> Result<BaseProducer<Context>, LogError> {
+        self.options
+            .client()
+            .set("transactional.id", self.options.layout_transactional_id())
+            .set("transaction.timeout.ms", "15000")
+            .set("message.timeout.ms", "14000")
+            .set("linger.ms", "0")
+            .create_with_context(self.context.clone())
+            .map_err(|e| self.failed("make a producer", e))
+    }
+
+    /// One record in every partition, in one transaction. A producer that failed is dropped by the caller, with whatever it
+    /// had begun; the next one's init ends it.
+    fn commit(&self, producer: &BaseProducer<Context>, lanes: u32, key: &str, value: &[u8]) -> Result<(), Refused> {
+        let topic = self.options.lanes_topic();
+        producer.begin_transaction().map_err(|e| self.again(e))?;
+        for lane in 0..lanes {
+            let record = BaseRecord::to(&topic).partition(lane.cast_signed()).key(key).payload(value);
+            producer.send(record).map_err(|(e, _)| self.again(e))?;
+        }
+        producer.commit_transaction(COMMIT).map_err(|e| self.again(e))
+    }
+
+    /// The newest layout of every partition.
+    fn read(&self, lanes: u32, until: &Until<'_>) -> Result<Vec<Option<Layout>>, LogError> {
+        let topic = self.options.lanes_topic();
+        let what = format!("read the layout from {topic}");
+        let consumer = self.reader(&topic, lanes).map_err(|e| self.failed(&what, e))?;
+        let mut newest = vec![None; lanes as usize];
+        let mut open = vec![true; lanes as usize];
+        let since = Stopwatch::start();
+        while open.contains(&true) {
+            if since.elapsed() > READING {
+                let late = open.iter().position(|open| *open).unwrap_or(0);
+                let cause = "is a transaction of somebody else open there, or its leader cut off?";
+                return Err(self.failed(&what, format!("partition {late} was not read to its end in time: {cause}")));
+            }
+            match consumer.poll(Duration::from_millis(100)) {
+                None => {}
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    if matches!(until, Until::TheEnd) {
+                        close(&mut open, partition);
+                    }
+                }
+                Some(Err(error)) => {
+                    // Connections come and go; what stays wrong ends with the time.
+                    if error.rdkafka_error_code() == Some(rdkafka::error::RDKafkaErrorCode::TopicAuthorizationFailed) {
+                        return Err(self.failed(&what, error));
+                    }
+                }
+                Some(Ok(record)) => {
+                    let at = usize::try_from(record.partition()).unwrap_or(usize::MAX);
+                    if !open.get(at).is_some_and(|open| *open) {
+                        continue;
+                    }
+                    let value = record.payload().unwrap_or_default();
+                    match (record.key(), until) {
+                        (Some(key), _) if key == KEY.as_bytes() => {
+                            newest[at] = Some(layout::Layout::parse(value).map_err(|e| self.corrupt(e))?);
+                        }
+                        (Some(key), Until::Record(own)) if key == LOCK.as_bytes() && value == *own => {
+                            close(&mut open, record.partition());
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+        Ok(newest)
+    }
+
+    fn reader(&self, topic: &str, lanes: u32) -> Result<BaseConsumer<Context>, KafkaError> {
+        let consumer: BaseConsumer<Context> = self
+            .options
+            .client()
+            .set("group.id", &self.options.group)
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "error")
+            .set("isolation.level", "read_committed")
+            .set("enable.partition.eof", "true")
+            .set("check.crcs", "true")
+            .create_with_context(self.context.clone())?;
+        let mut list = TopicPartitionList::new();
+        for lane in 0..lanes {
+            list.add_partition_offset(topic, lane.cast_signed(), Offset::Beginning)?;
+        }
+        consumer.assign(&list)?;
+        Ok(consumer)
+    }
+
+    fn corrupt(&self, what: String) -> LogError {
+        LogError::Corrupt(format!("{}: {what}", self.options.lanes_topic()))
+    }
+}
+
+fn close(open: &mut [bool], partition: i32) {
+    if let Some(open) = usize::try_from(partition).ok().and_then(|at| open.get_mut(at)) {
+        *open = false;
+    }
+}

@@ -1,0 +1,46 @@
+//! What is not as it should be: one line that says where, what, and how to repair it.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// What a problem means for a start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// No host starts.
+    Refuse,
+    /// Hosts start and say so.
+    Warn,
+}
+
+/// Something that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// What it means for a start.
+    pub severity: Severity,
+    /// The topic.
+    pub topic: String,
+    /// What of it.
+    pub setting: String,
+    /// How it is.
+    pub is: String,
+    /// How it should be.
+    pub should: String,
+    /// The command, or what else to do.
+    pub repair: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { topic, setting, is, should, repair, .. } = self;
+        write!(f, "{topic}: {setting} is {is}, should be {should}: {repair}")
+    }
+}
+
+/// The problems that keep a host from starting, one per line; `None` if there are none.
+pub fn refusal(problems: &[Problem]) -> Option<String> {
+    let lines: Vec<String> =
+        problems.iter().filter(|one| one.severity == Severity::Refuse).map(ToString::to_string).collect();
+    (!lines.is_empty()).then(|| format!("the topics cannot be used:\n  {}", lines.join("\n  ")))
+}
