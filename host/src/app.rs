@@ -104,7 +104,7 @@ fn start(config: &Config) -> anyhow::Result<Running> {
     let modules = Arc::new(modules);
     let maker = Arc::clone(&log);
     let shared = Shared {
-        log: Box::new(move |lane, on_committed| Box::new(maker.lane(lane, on_committed))),
+        log: Box::new(move |lane, _, on_committed| Box::new(maker.lane(lane, on_committed))),
         history: log.reader(),
         store: Arc::clone(&store),
         book: Arc::clone(&modules) as Arc<dyn RuleBook>,
@@ -112,7 +112,7 @@ fn start(config: &Config) -> anyhow::Result<Running> {
         queue_commands_max: config.queue.commands_max,
         queue_bytes_max: config.queue.bytes_max,
     };
-    let lanes = Lanes::start(&shared)?;
+    let lanes = Lanes::start(shared)?;
     let engine = Engine::new(engine::Parts {
         partitions: config.partitions,
         lanes: lanes.ways.clone(),

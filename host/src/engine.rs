@@ -1,6 +1,6 @@
 //! What the ways in (HTTP, CLI in one process, Kafka later) see of the running system. They know no lane and no log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
@@ -33,6 +33,61 @@ pub enum Reply {
     Once(oneshot::Sender<Result<Answered, Unanswered>>),
     /// A stream of commands: the answer goes to its box under its line number.
     Line(Arc<ReplyBox>, u64),
+    /// Whoever asks for the answer to the command at this offset of the stream's log of commands.
+    Fed(Arc<Awaited>, u32, u64),
+}
+
+/// Answers to commands of a log of commands, by stream and offset: those that were given lately, and who waits for one.
+#[derive(Debug, Default)]
+pub struct Awaited(Mutex<AwaitedInner>);
+
+#[derive(Debug, Default)]
+struct AwaitedInner {
+    waiting: HashMap<(u32, u64), oneshot::Sender<Result<Answered, Unanswered>>>,
+    answered: HashMap<(u32, u64), Answered>,
+    order: VecDeque<(u32, u64)>,
+}
+
+/// Answers that are kept for those who ask late.
+const ANSWERED_KEPT: usize = 4_096;
+
+impl Awaited {
+    /// A command was answered.
+    pub fn answered(&self, stream: u32, offset: u64, answer: Answered) {
+        let mut inner = self.0.lock().expect("no panic while held");
+        let key = (stream, offset);
+        if let Some(to) = inner.waiting.remove(&key) {
+            drop(to.send(Ok(answer.clone())));
+        }
+        if inner.order.len() == ANSWERED_KEPT
+            && let Some(oldest) = inner.order.pop_front()
+        {
+            inner.answered.remove(&oldest);
+        }
+        inner.order.push_back(key);
+        inner.answered.insert(key, answer);
+    }
+
+    /// The answer to the command at an offset, as soon as it is there. An answer that was given long ago does not come:
+    /// it is asked for by the command's id.
+    pub fn wait(&self, stream: u32, offset: u64) -> oneshot::Receiver<Result<Answered, Unanswered>> {
+        let (to, answer) = oneshot::channel();
+        let mut inner = self.0.lock().expect("no panic while held");
+        let key = (stream, offset);
+        match inner.answered.get(&key).cloned() {
+            Some(answered) => drop(to.send(Ok(answered))),
+            None => {
+                inner.waiting.retain(|_, one| !one.is_closed());
+                inner.waiting.insert(key, to);
+            }
+        }
+        answer
+    }
+
+    /// The lane is lost: whoever waits asks its next owner.
+    pub fn forget(&self) {
+        *self.0.lock().expect("no panic while held") = AwaitedInner::default();
+    }
 }
 
 /// The answers of one stream of commands. Bounded by its owner, who never has more than its window in flight.

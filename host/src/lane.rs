@@ -283,8 +283,9 @@ impl Lane {
             Control::Committed(committed) => self.on_committed(committed),
             Control::Modules => {
                 self.adopt_modules();
-                Ok(())
+                if self.log.wants_new_take() { self.take_anew() } else { Ok(()) }
             }
+            Control::Broken(why) => Err(LogError::Fatal(why)),
             Control::Read(read) => self.read(read),
             Control::Stop => {
                 self.stopping = true;

@@ -1,7 +1,7 @@
 //! One owner after the other.
 
 use super::super::{Block, LogError, Lsn};
-use super::owner::{Owner, id_of, records};
+use super::owner::{Owner, id_of, records, text_of};
 use super::{Bench, LANES, PARTITIONS};
 use crate::message::partition_of;
 
@@ -130,8 +130,8 @@ pub fn another_number_of_lanes(bench: &mut dyn Bench) {
             let partition = partition_of(&id_of(n as u32), PARTITIONS);
             let owner = Owner::taken(bench, partition % lanes);
             let entries = owner.replayed.iter().flat_map(Block::entries);
-            let found: Vec<_> = entries.filter(|(_, e)| e.partition == partition).map(|(_, e)| e.body).collect();
-            assert_eq!(found, [record.0.as_bytes()], "partition {partition} among {lanes} lanes");
+            let found: Vec<_> = entries.filter(|(_, e)| e.partition == partition).map(|(_, e)| text_of(&e)).collect();
+            assert_eq!(found, [record.0.as_str()], "partition {partition} among {lanes} lanes");
         }
     }
 }
