@@ -72,6 +72,7 @@ impl Host {
             modules: None,
             history: log.reader(),
             store: Arc::clone(&store),
+            intake: None,
             readers_max: 2,
             readers_waiting_max: 256,
         });

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwapOption;
 use serde::Serialize;
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use crate::decider::modules::{Listing, Modules};
 use crate::decider::{RuleBook, Rules};
@@ -43,7 +43,7 @@ pub struct Awaited(Mutex<AwaitedInner>);
 
 #[derive(Debug, Default)]
 struct AwaitedInner {
-    waiting: HashMap<(u32, u64), oneshot::Sender<Result<Answered, Unanswered>>>,
+    waiting: HashMap<(u32, u64), Reply>,
     answered: HashMap<(u32, u64), Answered>,
     order: VecDeque<(u32, u64)>,
 }
@@ -56,37 +56,39 @@ impl Awaited {
     pub fn answered(&self, stream: u32, offset: u64, answer: Answered) {
         let mut inner = self.0.lock().expect("no panic while held");
         let key = (stream, offset);
-        if let Some(to) = inner.waiting.remove(&key) {
-            drop(to.send(Ok(answer.clone())));
-        }
+        let waiting = inner.waiting.remove(&key);
         if inner.order.len() == ANSWERED_KEPT
             && let Some(oldest) = inner.order.pop_front()
         {
             inner.answered.remove(&oldest);
         }
         inner.order.push_back(key);
-        inner.answered.insert(key, answer);
+        inner.answered.insert(key, answer.clone());
+        drop(inner);
+        if let Some(reply) = waiting {
+            reply.send(Ok(answer));
+        }
     }
 
-    /// The answer to the command at an offset, as soon as it is there. An answer that was given long ago does not come:
-    /// it is asked for by the command's id.
-    pub fn wait(&self, stream: u32, offset: u64) -> oneshot::Receiver<Result<Answered, Unanswered>> {
-        let (to, answer) = oneshot::channel();
+    /// Gives `reply` the answer to the command at an offset as soon as it is there. One that was given long ago does not
+    /// come: it is asked for by the command's id.
+    pub fn expect(&self, stream: u32, offset: u64, reply: Reply) {
         let mut inner = self.0.lock().expect("no panic while held");
-        let key = (stream, offset);
-        match inner.answered.get(&key).cloned() {
-            Some(answered) => drop(to.send(Ok(answered))),
-            None => {
-                inner.waiting.retain(|_, one| !one.is_closed());
-                inner.waiting.insert(key, to);
+        match inner.answered.get(&(stream, offset)).cloned() {
+            Some(answered) => {
+                drop(inner);
+                reply.send(Ok(answered));
             }
+            None => drop(inner.waiting.insert((stream, offset), reply)),
         }
-        answer
     }
 
     /// The lane is lost: whoever waits asks its next owner.
     pub fn forget(&self) {
-        *self.0.lock().expect("no panic while held") = AwaitedInner::default();
+        let inner = std::mem::take(&mut *self.0.lock().expect("no panic while held"));
+        for reply in inner.waiting.into_values() {
+            reply.send(Err(Unanswered::Interrupted));
+        }
     }
 }
 
@@ -144,6 +146,9 @@ pub enum Unanswered {
     /// The host is stopping or its lane was lost before the commit was certain.
     #[error("the host is stopping or lost the lane; send the command again with the same command id")]
     Interrupted,
+    /// It is in its topic, and the host that owns this lane answers it.
+    #[error("the command is in its topic and is answered by the host that owns lane {0}: ask for its outcome")]
+    Elsewhere(u32),
     /// The disk is full; nothing was committed.
     #[error("{0}")]
     DiskFull(String),
@@ -276,10 +281,20 @@ pub struct Parts {
     pub history: Arc<dyn crate::log::History>,
     /// The state store.
     pub store: Arc<Store>,
+    /// Where commands go that must be appended to a log of commands first; without it they go to their lanes.
+    pub intake: Option<Arc<dyn Take>>,
     /// Reads of the past at once.
     pub readers_max: usize,
     /// Reads of the past that wait for their turn.
     pub readers_waiting_max: usize,
+}
+
+/// A log of commands as the ways in see it.
+pub trait Take: Send + Sync {
+    /// Where commands are handed in; none once it is closed.
+    fn sender(&self) -> Option<mpsc::Sender<Submission>>;
+    /// Whether this host was told which lanes are its own.
+    fn joined(&self) -> bool;
 }
 
 struct Inner {
@@ -308,9 +323,10 @@ impl Engine {
         if let Some(ended) = self.0.ended.load_full() {
             return (*ended).clone();
         }
-        let lanes = &self.0.parts.lanes;
+        let wanted = |board: &Board| board.wanted.load(Ordering::Acquire);
+        let lanes: Vec<_> = self.0.parts.lanes.iter().filter(|(_, board)| wanted(board)).collect();
         let ready = lanes.iter().filter(|(_, board)| board.ready.load(Ordering::Acquire)).count();
-        if ready == lanes.len() {
+        if ready == lanes.len() && self.0.parts.intake.as_ref().is_none_or(|intake| intake.joined()) {
             return Status::Ready;
         }
         Status::Starting {
@@ -383,6 +399,13 @@ impl Engine {
     /// [`Refused`]; the command was not recorded.
     pub fn try_submit(&self, submission: Submission) -> Result<(), Refused> {
         self.serving().map_err(Refused::Unavailable)?;
+        if let Some(intake) = &self.0.parts.intake {
+            let closed = || Refused::Unavailable("the host is stopping".to_owned());
+            return intake.sender().ok_or_else(closed)?.try_send(submission).map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => Refused::Busy,
+                mpsc::error::TrySendError::Closed(_) => closed(),
+            });
+        }
         self.lane(submission.command.partition).0.try_push(submission)
     }
 
@@ -392,6 +415,9 @@ impl Engine {
     /// # Errors
     /// [`Refused::Unavailable`]; every reply not handed over gets [`Unanswered::Interrupted`].
     pub async fn submit(&self, submissions: Vec<Submission>) -> Result<(), Refused> {
+        if let Some(intake) = &self.0.parts.intake {
+            return append(&**intake, self.serving(), submissions).await;
+        }
         let lanes = self.0.parts.lanes.len();
         let mut by_lane: Vec<Vec<Submission>> = (0..lanes).map(|_| Vec::new()).collect();
         for submission in submissions {
@@ -577,4 +603,22 @@ impl Engine {
         let checked = task.await.map_err(|error| format!("the check of the module ended: {error}"))?;
         checked.map(|activated| activated.digest).map_err(|refused| refused.to_string())
     }
+}
+
+/// Hands commands in, in order, waiting where the queue is full.
+async fn append(intake: &dyn Take, serving: Result<(), String>, submissions: Vec<Submission>) -> Result<(), Refused> {
+    let sender = serving.and_then(|()| intake.sender().ok_or_else(|| "the host is stopping".to_owned()));
+    let mut refused = None;
+    for submission in submissions {
+        let sent = match (&sender, &refused) {
+            (Ok(sender), None) => sender.send(submission).await.map_err(|error| ("the host is stopping", error.0)),
+            (Err(why), _) => Err((why.as_str(), submission)),
+            (_, Some(_)) => Err(("the host is stopping", submission)),
+        };
+        if let Err((why, submission)) = sent {
+            submission.reply.send(Err(Unanswered::Interrupted));
+            refused = Some(Refused::Unavailable(why.to_owned()));
+        }
+    }
+    refused.map_or(Ok(()), Err)
 }

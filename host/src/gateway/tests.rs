@@ -69,6 +69,7 @@ impl Host {
             modules: None,
             history: log.reader(),
             store,
+            intake: None,
             readers_max: 4,
             readers_waiting_max: 64,
         });

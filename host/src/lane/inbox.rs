@@ -26,6 +26,8 @@ pub enum Control {
     Read(Read),
     /// Answer what is queued, then end.
     Stop,
+    /// The lane was given to another host: drop everything and end.
+    Lost,
     /// Commands cannot be read on; the text says why and what to do.
     Broken(String),
 }

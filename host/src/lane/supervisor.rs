@@ -83,6 +83,9 @@ impl Lanes {
             return Ok(());
         }
         let (inbox, board) = &self.ways[number as usize];
+        board.wanted.store(true, std::sync::atomic::Ordering::Release);
+        // What the lane's last thread was told and did not hear any more.
+        inbox.answer_all(&crate::engine::Unanswered::Interrupted);
         let told = Arc::clone(inbox);
         let on_committed: OnCommitted = Box::new(move |committed| told.tell(Control::Committed(committed)));
         let lane = Lane::new(Parts {
@@ -112,7 +115,8 @@ impl Lanes {
     /// than `patience`. Returns those that still run.
     pub fn stop_lanes(&self, numbers: &[u32], patience: Duration) -> Vec<u32> {
         for &number in numbers {
-            let (inbox, _) = &self.ways[number as usize];
+            let (inbox, board) = &self.ways[number as usize];
+            board.wanted.store(false, std::sync::atomic::Ordering::Release);
             inbox.close("the lane moves to another host: send the command again, with the same command id");
             inbox.tell(Control::Stop);
         }
@@ -126,6 +130,16 @@ impl Lanes {
                 return running;
             }
             std::thread::park_timeout(LOOK);
+        }
+    }
+
+    /// Lanes are lost: they drop what they have and end.
+    pub fn lose_lanes(&self, numbers: &[u32]) {
+        for &number in numbers {
+            let (inbox, board) = &self.ways[number as usize];
+            board.wanted.store(false, std::sync::atomic::Ordering::Release);
+            inbox.close("the lane was given to another host");
+            inbox.tell(Control::Lost);
         }
     }
 

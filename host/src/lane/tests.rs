@@ -66,6 +66,7 @@ impl Host {
             modules: None,
             history: log.reader(),
             store: Arc::clone(&store),
+            intake: None,
             readers_max: 4,
             readers_waiting_max: 64,
         });

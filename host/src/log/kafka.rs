@@ -8,6 +8,8 @@ pub mod commit;
 pub mod copy;
 pub mod feed;
 pub mod ffi;
+pub mod group;
+pub mod intake;
 pub mod lane;
 pub mod options;
 pub mod records;
@@ -25,6 +27,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use rdkafka::ClientConfig;
 
+use super::embedded::lock::Lock;
 use super::segment;
 use super::{LogError, OnCommitted};
 use crate::clock::Stopwatch;
@@ -41,8 +44,8 @@ use topics::layout::Layout;
 pub const TYPES_MAX: u32 = 64;
 /// Bytes of a record, where the topic allows more: Kafka's own default.
 const RECORD_BYTES_MAX: usize = 1_048_588;
-/// Bytes of a record that are kept free beside what a module gave: headers and their numbers.
-const HEADERS_BYTES: usize = 32 * 1024;
+/// Largest result of a module that fits into a record, with room for its headers.
+pub const RESULT_BYTES_MAX: u64 = RECORD_BYTES_MAX as u64 - 32 * 1024;
 
 /// What a host is told of its place among the others.
 pub trait Placement: Send + Sync {
@@ -86,6 +89,7 @@ struct Pace {
 #[derive(Debug, Clone)]
 pub struct KafkaLog {
     host: Arc<Host>,
+    _lock: Option<Arc<Lock>>,
 }
 
 impl KafkaLog {
@@ -99,6 +103,9 @@ impl KafkaLog {
         segments: segment::Options,
         placement: Arc<dyn Placement>,
     ) -> Result<Self, LogError> {
+        std::fs::create_dir_all(folder)
+            .map_err(|e| LogError::Fatal(format!("cannot make the folder {}: {e}", folder.display())))?;
+        let lock = Arc::new(Lock::take(folder)?);
         let cluster = Cluster::connect(&options)?;
         let types = placement.types();
         let opened = cluster.open(&types)?;
@@ -110,7 +117,7 @@ impl KafkaLog {
         }
         let layout = opened.layout;
         let name = format!("{}/{}g{}", layout.cluster_id, options.prefix, layout.generation);
-        let copy = Copy::open(folder, &name, segments)?;
+        let copy = Copy::open(&folder.join("copy"), &name, segments)?;
         let mut record_bytes_max = usize::MAX;
         for one in &layout.types {
             let topic = format!("{}{}.events", options.prefix, one.name);
@@ -118,12 +125,20 @@ impl KafkaLog {
         }
         let record_bytes_max = record_bytes_max.min(RECORD_BYTES_MAX);
         let host = Host::new(options, Arc::new(cluster), layout, copy, placement, record_bytes_max);
-        Ok(Self { host: Arc::new(host) })
+        Ok(Self { host: Arc::new(host), _lock: Some(lock) })
     }
 
     /// One lane's side of it. `inbox` gets the commands of the lane; without one there are none.
     pub fn lane(&self, lane: u32, inbox: Option<(Arc<Inbox>, Arc<Awaited>)>, on_committed: OnCommitted) -> KafkaLane {
         KafkaLane::new(Arc::clone(&self.host), lane, inbox, on_committed)
+    }
+
+    /// The way of commands from this host into their topics.
+    ///
+    /// # Errors
+    /// As [`intake::Intake::start`].
+    pub fn intake(&self, awaited: Vec<Arc<Awaited>>) -> Result<intake::Intake, LogError> {
+        intake::Intake::start(Arc::clone(&self.host), awaited)
     }
 
     /// The local copy.
@@ -139,11 +154,6 @@ impl KafkaLog {
     /// Most streams that there can be.
     pub fn streams_max(&self) -> u32 {
         TYPES_MAX * self.layout().partitions
-    }
-
-    /// Largest output of a module that fits into a record.
-    pub fn output_bytes_max(&self) -> usize {
-        self.host.record_bytes_max.saturating_sub(HEADERS_BYTES)
     }
 
     /// The number of the stream of a type's partition; `None` if the layout does not have the type.
@@ -312,6 +322,27 @@ impl Host {
             ("fetch.error.backoff.ms", "50"),
             ("reconnect.backoff.ms", "5"),
             ("fetch.message.max.bytes", "16777216"),
+            ("enable.metrics.push", "false"),
+            ("log_level", "3"),
+        ] {
+            config.set(name, value);
+        }
+        config
+    }
+
+    /// Settings of the producer that appends commands.
+    fn append_config(&self) -> ClientConfig {
+        let mut config = self.options.client();
+        for (name, value) in [
+            ("enable.idempotence", "true"),
+            ("acks", "all"),
+            ("linger.ms", "0"),
+            ("message.timeout.ms", "15000"),
+            ("retry.backoff.ms", "5"),
+            ("reconnect.backoff.ms", "5"),
+            ("enable.sparse.connections", "false"),
+            ("compression.type", "lz4"),
+            ("message.max.bytes", "10000000"),
             ("enable.metrics.push", "false"),
             ("log_level", "3"),
         ] {

@@ -265,7 +265,7 @@ impl Partition {
         let sequence = sequence.map_or_else(|| "no number".to_owned(), |n| n.to_string());
         LogError::Corrupt(format!(
             "the local copy knows record {number} at offset {seen} of {}.events partition {}, but Kafka now has {sequence} at \
-             {offset}: the topic was truncated or made anew. If Kafka is right, delete the folder `copy` in the data folder",
+             {offset}: the topic was truncated or made anew. If Kafka is right, delete the folder `kafka` in the data folder",
             self.stream.of, self.stream.partition
         ))
     }

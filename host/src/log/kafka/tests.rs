@@ -82,7 +82,7 @@ impl Bench for Real {
         let layout = (*host.layout()).clone();
         let (cluster, max) = (Arc::clone(&host.cluster), host.record_bytes_max);
         let host = Host::new(host.options.clone(), cluster, layout, copy, Arc::new(Fixed), max);
-        let mut handle = KafkaLog { host: Arc::new(host) }.lane(lane, None, on_committed);
+        let mut handle = KafkaLog { host: Arc::new(host), _lock: None }.lane(lane, None, on_committed);
         handle.doubt = Arc::clone(self.doubts.lock().unwrap().entry(lane).or_default());
         Box::new(handle)
     }
