@@ -13,6 +13,7 @@ pub mod new;
 mod outcome;
 mod run;
 pub mod send;
+mod topics;
 
 use std::process::ExitCode;
 
@@ -70,6 +71,8 @@ enum Command {
     Modules(modules::ModulesArgs),
     /// Hand a module to a running host.
     Deploy(deploy::DeployArgs),
+    /// Make and check the topics of a log on Kafka.
+    Topics(topics::TopicsArgs),
     /// Print shell completions.
     Completions(completions::CompletionsArgs),
 }
@@ -119,6 +122,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Outcome(args) => block_on(outcome::run(args, output)),
         Command::Modules(args) => block_on(modules::run(args, output)),
         Command::Deploy(args) => block_on(deploy::run(args, output)),
+        Command::Topics(args) => topics::run(args, output),
         Command::Completions(args) => completions::run(args),
     };
     match ended {

@@ -122,8 +122,7 @@ impl Cluster {
         let resources: Vec<_> = described.iter().map(|one| ResourceSpecifier::Topic(&one.name)).collect();
         let mut settings = self.settings(&resources)?;
         let kept: Vec<_> = described.iter().map(|one| (one.name.as_str(), one.partitions)).collect();
-        let first = offsets(self.admin.inner(), &kept, End::First, REQUEST)
-            .map_err(|e| self.failed("learn where the topics begin", e))?;
+        let first = self.ends(&kept, End::First)?;
         let mut cut: BTreeMap<String, Vec<(u32, i64)>> = BTreeMap::new();
         for ((topic, partition), offset) in first.into_iter().filter(|(_, offset)| *offset > 0) {
             cut.entry(topic).or_default().push((partition, offset));
@@ -185,9 +184,22 @@ impl Cluster {
     /// # Errors
     /// [`LogError::Fatal`] if the cluster does not answer.
     fn written(&self, topic: &str, partitions: u32) -> Result<bool, LogError> {
-        let last = offsets(self.admin.inner(), &[(topic, partitions)], End::Last, REQUEST)
-            .map_err(|e| self.failed(&format!("learn where {topic} ends"), e))?;
-        Ok(last.values().any(|offset| *offset > 0))
+        Ok(self.ends(&[(topic, partitions)], End::Last)?.values().any(|offset| *offset > 0))
+    }
+
+    /// One end of topics. A partition that was just made, or moves, has no leader for a moment.
+    fn ends(&self, topics: &[(&str, u32)], end: End) -> Result<BTreeMap<(String, u32), i64>, LogError> {
+        let since = Stopwatch::start();
+        loop {
+            match offsets(self.admin.inner(), topics, end, REQUEST) {
+                Ok(offsets) => return Ok(offsets),
+                Err(error) if since.elapsed() > APPEARANCE => {
+                    return Err(self.failed("learn where the topics begin and end", error));
+                }
+                Err(error) => tracing::debug!("ends of topics are asked for again: {error}"),
+            }
+            pause(Duration::from_millis(50));
+        }
     }
 
     /// Makes the topic of lanes, unless it is there.

@@ -27,6 +27,10 @@ impl Context {
     }
 
     fn keep(&self, complaint: &str) {
+        // The end of a partition is news to a reader, and no complaint.
+        if complaint.contains("reached end of partition") {
+            return;
+        }
         // The name of a thread in front is of no use to anybody.
         let text = complaint.rsplit_once("]: ").map_or(complaint, |(_, rest)| rest);
         text.clone_into(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));

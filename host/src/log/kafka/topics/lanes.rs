@@ -123,6 +123,8 @@ impl Cluster {
             .set("transaction.timeout.ms", "15000")
             .set("message.timeout.ms", "14000")
             .set("linger.ms", "0")
+            .set("retry.backoff.ms", "5")
+            .set("enable.sparse.connections", "false")
             .create_with_context(self.context.clone())
             .map_err(|e| self.failed("make a producer", e))
     }
@@ -197,6 +199,7 @@ impl Cluster {
             .set("isolation.level", "read_committed")
             .set("enable.partition.eof", "true")
             .set("check.crcs", "true")
+            .set("fetch.wait.max.ms", "10")
             .create_with_context(self.context.clone())?;
         let mut list = TopicPartitionList::new();
         for lane in 0..lanes {

@@ -44,3 +44,20 @@ pub fn refusal(problems: &[Problem]) -> Option<String> {
         problems.iter().filter(|one| one.severity == Severity::Refuse).map(ToString::to_string).collect();
     (!lines.is_empty()).then(|| format!("the topics cannot be used:\n  {}", lines.join("\n  ")))
 }
+
+/// What hosts start with nevertheless, for a log: alike ones in one line, with the topics that they are about.
+pub fn warnings(problems: &[Problem]) -> Vec<String> {
+    let mut alike: Vec<(&Problem, Vec<&str>)> = Vec::new();
+    for one in problems.iter().filter(|one| one.severity == Severity::Warn) {
+        let same = |other: &Problem| (&other.setting, &other.is, &other.should) == (&one.setting, &one.is, &one.should);
+        match alike.iter_mut().find(|(other, _)| same(other)) {
+            Some((_, topics)) => topics.push(&one.topic),
+            None => alike.push((one, vec![&one.topic])),
+        }
+    }
+    let line = |(one, topics): (&Problem, Vec<&str>)| {
+        let (setting, is, should, topics) = (&one.setting, &one.is, &one.should, topics.join(", "));
+        format!("{setting} is {is}, should be {should} (`ordain topics check` says how to repair it): {topics}")
+    };
+    alike.into_iter().map(line).collect()
+}

@@ -216,11 +216,14 @@ fn alter(brokers: &str, topic: &str, setting: &str, value: &str) -> String {
 
 fn reassign(brokers: &str, role: Role) -> String {
     let also = if role == Role::Transactions {
-        "; for a new cluster set transaction.state.log.replication.factor=3 on the brokers"
+        " (for a new cluster: transaction.state.log.replication.factor=3 on the brokers)"
     } else {
         ""
     };
-    format!("kafka-reassign-partitions.sh --bootstrap-server {brokers} --execute with three replicas each{also}")
+    format!(
+        "with three brokers or more, name three replicas per partition in FILE and run kafka-reassign-partitions.sh \
+         --bootstrap-server {brokers} --reassignment-json-file FILE --execute{also}"
+    )
 }
 
 /// What brokers would do with their record of transactions, before the first one makes it.

@@ -1,1 +1,282 @@
+use super::layout::{Found, KEY, agree, compare};
+use super::problem::{Severity, refusal, warnings};
+use super::rules::{check, parse, settings, transactions_to_be};
+use super::*;
+use crate::log::kafka::options::ValueForm;
 
+mod broker;
+
+fn options(prefix: &str) -> Options {
+    Options {
+        brokers: "here:9092".into(),
+        prefix: prefix.into(),
+        group: format!("{prefix}hosts"),
+        lanes: None,
+        partitions: None,
+        properties: BTreeMap::new(),
+        create_topics: true,
+        replication: 0,
+        production: false,
+        value_form: ValueForm::Json,
+        session_timeout_ms: 10_000,
+        commits_per_second_max: 1_000,
+        advertised: None,
+    }
+}
+
+fn name(text: &str) -> AggregateType {
+    AggregateType::parse(text).unwrap()
+}
+
+/// A topic as [`Cluster::ensure`] would make it on a good cluster.
+fn good(topic: &str, role: Role) -> Topic {
+    let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    Topic {
+        name: topic.into(),
+        id: format!("id-of-{topic}"),
+        partitions: 16,
+        replication: 3,
+        settings: settings(role, 3).into_iter().map(own).collect(),
+        cut: Vec::new(),
+    }
+}
+
+fn expected(production: bool) -> Expected<'static> {
+    Expected { partitions: 16, production, brokers: "here:9092" }
+}
+
+#[test]
+fn topics_as_they_are_made_have_no_problems() {
+    for role in [Role::Commands, Role::Events, Role::Lanes, Role::Transactions] {
+        assert_eq!(check(&good("t", role), role, expected(true)), []);
+    }
+}
+
+#[test]
+fn each_wrong_setting_is_named_with_its_repair() {
+    use Role::{Commands, Events, Lanes, Transactions};
+    use Severity::{Refuse, Warn};
+    let wrong: [(Role, &str, &str, Severity); 18] = [
+        (Events, "cleanup.policy", "compact", Refuse),
+        (Events, "cleanup.policy", "compact,delete", Refuse),
+        (Events, "retention.ms", "604800000", Refuse),
+        (Events, "retention.bytes", "1000000", Refuse),
+        (Events, "message.timestamp.type", "CreateTime", Refuse),
+        (Events, "max.message.bytes", "1000", Warn),
+        (Events, "min.insync.replicas", "1", Warn),
+        (Events, "min.insync.replicas", "4", Refuse),
+        (Events, "unclean.leader.election.enable", "true", Warn),
+        (Commands, "cleanup.policy", "compact", Refuse),
+        (Commands, "retention.ms", "1", Refuse),
+        (Commands, "retention.bytes", "1", Refuse),
+        (Commands, "min.insync.replicas", "1", Warn),
+        (Lanes, "cleanup.policy", "delete", Refuse),
+        (Lanes, "min.insync.replicas", "1", Warn),
+        (Lanes, "unclean.leader.election.enable", "true", Warn),
+        (Transactions, "min.insync.replicas", "1", Warn),
+        (Transactions, "unclean.leader.election.enable", "true", Warn),
+    ];
+    for (role, setting, value, severity) in wrong {
+        let mut topic = good("shop.account.events", role);
+        topic.settings.insert(setting.into(), value.into());
+        let problems = check(&topic, role, expected(false));
+        let [problem] = &problems[..] else { panic!("{role:?} {setting}={value}: {problems:?}") };
+        assert_eq!((problem.setting.as_str(), problem.is.as_str(), problem.severity), (setting, value, severity));
+        let line = problem.to_string();
+        for word in ["shop.account.events: ", setting, value, "kafka-configs.sh --bootstrap-server here:9092", setting]
+        {
+            assert!(line.contains(word), "{word:?} is not in: {line}");
+        }
+        // What one lost machine could take along is refused in production (R11); a small message is no such thing.
+        let strict = check(&topic, role, expected(true));
+        assert_eq!(refusal(&strict).is_some(), setting != "max.message.bytes", "{setting}");
+    }
+}
+
+#[test]
+fn wrong_numbers_and_deleted_records_are_named() {
+    let events = good("shop.account.events", Role::Events);
+    let more = check(&Topic { partitions: 17, ..events.clone() }, Role::Events, expected(false));
+    assert_eq!((more[0].is.as_str(), more[0].should.as_str(), more[0].severity), ("17", "16", Severity::Refuse));
+    let cut = check(&Topic { cut: vec![(3, 40), (5, 1)], ..events.clone() }, Role::Events, expected(false));
+    assert_eq!(cut[0].is, "40 in partition 3 (of 2 that were cut)");
+    assert_eq!(cut[0].severity, Severity::Refuse);
+    // Compaction may begin at any offset.
+    let lanes = Topic { cut: vec![(0, 7)], ..good("shop.lanes", Role::Lanes) };
+    assert_eq!(check(&lanes, Role::Lanes, expected(false)), []);
+    let few = check(&Topic { replication: 2, ..events }, Role::Events, expected(false));
+    assert_eq!((few[0].setting.as_str(), few[0].severity), ("replication factor", Severity::Warn));
+}
+
+#[test]
+fn brokers_say_what_their_record_of_transactions_will_be() {
+    let broker = |copies: &str, in_sync: &str| {
+        let settings =
+            [("transaction.state.log.replication.factor", copies), ("transaction.state.log.min.isr", in_sync)];
+        transactions_to_be(&settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into())
+    };
+    assert_eq!(check(&broker("3", "2"), Role::Transactions, expected(true)), []);
+    let named: Vec<_> = check(&broker("1", "1"), Role::Transactions, expected(true));
+    assert_eq!(
+        named.iter().map(|one| one.setting.as_str()).collect::<Vec<_>>(),
+        ["replication factor", "min.insync.replicas"]
+    );
+}
+
+#[test]
+fn names_belong_to_one_prefix_only() {
+    assert_eq!(parse("shop.", "shop.lanes"), Some((Role::Lanes, None)));
+    assert_eq!(parse("shop.", "shop.account.commands"), Some((Role::Commands, Some(name("account")))));
+    assert_eq!(parse("shop.", "shop.account.events"), Some((Role::Events, Some(name("account")))));
+    for other in ["shop.test.account.events", "shop.account", "shop.account.snapshots", "shopaccount.events", "lanes"] {
+        assert_eq!(parse("shop.", other), None, "{other}");
+    }
+}
+
+#[test]
+fn warnings_that_are_alike_are_one_line() {
+    let topic = |name: &str| Topic { replication: 1, ..good(name, Role::Commands) };
+    let problems: Vec<_> = ["a", "b", "c"]
+        .iter()
+        .flat_map(|name| check(&topic(name), Role::Commands, expected(false)))
+        .filter(|one| one.severity == Severity::Warn)
+        .collect();
+    let lines = warnings(&problems);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains("replication factor is 1") && lines[0].ends_with("a, b, c"), "{}", lines[0]);
+}
+
+fn layout(types: &[&str]) -> Layout {
+    let empty = Layout { cluster_id: "c".into(), generation: 1, partitions: 16, lanes: 4, types: Vec::new() };
+    types.iter().fold(empty, |layout, one| {
+        layout.with(&name(one), &format!("id-of-shop.{one}.commands"), &format!("id-of-shop.{one}.events"))
+    })
+}
+
+#[test]
+fn types_get_slots_that_are_never_used_again() {
+    let two = layout(&["account", "counter"]);
+    assert_eq!(two.types.iter().map(|one| one.slot).collect::<Vec<_>>(), [0, 1]);
+    assert_eq!(two.clone().with(&name("account"), "x", "y"), two);
+    let mut gap = two;
+    gap.types.remove(0);
+    assert_eq!(gap.with(&name("third"), "x", "y").types.last().map(|one| one.slot), Some(2));
+}
+
+#[test]
+fn a_layout_is_read_back_and_a_damaged_one_is_refused() {
+    let two = layout(&["account", "counter"]);
+    assert_eq!(Layout::parse(&serde_json::to_vec(&two).unwrap()), Ok(two.clone()));
+    let damaged = |change: &dyn Fn(&mut Layout)| {
+        let mut layout = two.clone();
+        change(&mut layout);
+        Layout::parse(&serde_json::to_vec(&layout).unwrap())
+    };
+    assert!(damaged(&|layout| layout.lanes = 0).is_err());
+    assert!(damaged(&|layout| layout.partitions = 0).is_err());
+    assert!(damaged(&|layout| layout.types[1].slot = 0).is_err());
+    assert!(damaged(&|layout| layout.types[1].name = "account".into()).is_err());
+    assert!(damaged(&|layout| layout.types[1].name = "No Type".into()).is_err());
+    assert!(Layout::parse(b"{\"of\":\"tomorrow\"}").unwrap_err().contains("later version"));
+}
+
+#[test]
+fn no_partition_is_trusted_alone() {
+    let (one, two) = (layout(&["account"]), layout(&["account", "counter"]));
+    let all = |read: &[Option<&Layout>]| agree(&read.iter().map(|layout| layout.cloned()).collect::<Vec<_>>());
+    assert_eq!(all(&[None, None]), Ok(Found::Nothing));
+    assert_eq!(all(&[Some(&two), Some(&two)]), Ok(Found::Agreed(two.clone())));
+    assert_eq!(all(&[Some(&two), Some(&one)]), Ok(Found::Newest(two.clone())));
+    assert_eq!(all(&[None, Some(&one)]), Ok(Found::Newest(one.clone())));
+    let next = Layout { generation: 2, lanes: 8, ..one.clone() };
+    assert_eq!(all(&[Some(&one), Some(&next)]), Ok(Found::Newest(next)));
+    let others = [
+        layout(&["counter"]),
+        Layout { cluster_id: "d".into(), ..one.clone() },
+        Layout { partitions: 8, ..one.clone() },
+        Layout { lanes: 8, ..one.clone() },
+    ];
+    for other in others {
+        assert!(all(&[Some(&one), Some(&other)]).unwrap_err().contains("contradict"), "{other:?}");
+    }
+}
+
+#[test]
+fn what_is_fixed_is_compared_at_every_start() {
+    let layout = layout(&["account"]);
+    let topics = [
+        Topic { partitions: 4, ..good("shop.lanes", Role::Lanes) },
+        good("shop.account.commands", Role::Commands),
+        good("shop.account.events", Role::Events),
+    ];
+    let usual = options("shop.");
+    assert_eq!(compare(&layout, &usual, "c", &topics), []);
+    let agreeing = Options { partitions: Some(16), lanes: Some(4), ..usual.clone() };
+    assert_eq!(compare(&layout, &agreeing, "c", &topics), []);
+    let line = |options: &Options, cluster: &str, topics: &[Topic]| {
+        let problems = compare(&layout, options, cluster, topics);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        refusal(&problems).unwrap()
+    };
+    assert!(
+        line(&Options { partitions: Some(32), ..usual.clone() }, "c", &topics)
+            .contains("partitions is 32 in the settings")
+    );
+    assert!(
+        line(&Options { lanes: Some(2), ..usual.clone() }, "c", &topics).contains("set `lanes = 4`, or leave it out")
+    );
+    assert!(line(&usual, "d", &topics).contains("cluster of the layout is c, should be d"));
+    assert!(line(&usual, "c", &topics[..2]).contains("shop.account.events: topic id is missing"));
+    let mut other = topics.clone();
+    other[1].id = "another".into();
+    assert!(line(&usual, "c", &other).contains("shop.account.commands: topic id is another"));
+}
+
+#[test]
+fn printed_commands_make_what_is_checked() {
+    let options = Options { partitions: Some(32), lanes: Some(4), ..options("shop.") };
+    let lines = print::commands(&options, &[name("account")]);
+    let topic = |topic: &str| {
+        let flag = format!("--topic {topic} ");
+        lines.iter().find(|line| line.starts_with("kafka-topics.sh") && line.contains(&flag)).unwrap().clone()
+    };
+    for (topic_name, role, partitions) in [
+        ("shop.lanes", Role::Lanes, 4),
+        ("shop.account.commands", Role::Commands, 32),
+        ("shop.account.events", Role::Events, 32),
+    ] {
+        let line = topic(topic_name);
+        assert!(line.contains(&format!("--partitions {partitions} --replication-factor 3 ")), "{line}");
+        for (setting, value) in settings(role, 3) {
+            assert!(line.contains(&format!("--config {setting}={value}")), "{line}");
+        }
+    }
+    let all = lines.join("\n");
+    for right in ["--transactional-id shop.", "--group shop.hosts", "User:sender", "User:reader", "--operation Create"]
+    {
+        assert!(all.contains(right), "{right}");
+    }
+    let forbidden = print::commands(&Options { create_topics: false, ..options }, &[]).join("\n");
+    assert!(!forbidden.contains("--operation Create"));
+}
+
+#[test]
+fn a_broker_that_is_not_there_is_named_with_its_error() {
+    let nobody = Options { brokers: "127.0.0.1:1".into(), ..options("shop.") };
+    let error = Cluster::connect(&nobody).unwrap_err().to_string();
+    assert!(
+        error.contains("127.0.0.1:1") && error.contains("Connection refused") && error.contains("log.brokers"),
+        "{error}"
+    );
+}
+
+#[test]
+fn waiting_ends_with_the_answer_or_the_limit() {
+    assert_eq!(wait(std::future::ready(7), Duration::ZERO), Some(7));
+    assert_eq!(wait(std::future::pending::<()>(), Duration::from_millis(5)), None);
+    let (send, receive) = tokio::sync::oneshot::channel();
+    let other = std::thread::spawn(move || send.send(9));
+    assert_eq!(wait(receive, Duration::from_secs(10)), Some(Ok(9)));
+    other.join().unwrap().unwrap();
+    assert_eq!(KEY, "layout");
+}

@@ -1,0 +1,202 @@
+//! `ordain topics`: makes and checks the topics of a log on Kafka.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::ask::print_line;
+use super::run::{self, Flags};
+use super::{Ended, Exit, Output};
+use crate::log::kafka::options::Options;
+use crate::log::kafka::topics::layout::Layout;
+use crate::log::kafka::topics::problem::{Problem, Severity};
+use crate::log::kafka::topics::{Cluster, print};
+use crate::message::AggregateType;
+
+/// Options of `ordain topics`.
+#[derive(Debug, Args)]
+pub struct TopicsArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Make the topics that are missing, and the layout; then check everything.
+    Create(CreateArgs),
+    /// Check topics, layout and settings, and change nothing.
+    Check(CheckArgs),
+}
+
+#[derive(Debug, Args)]
+struct CreateArgs {
+    /// Aggregate types whose topics are made; without any, only the topic of lanes.
+    #[arg(value_name = "TYPE")]
+    types: Vec<String>,
+    /// Print the commands of Kafka's tools that do it and grant the rights, and ask no broker.
+    #[arg(long)]
+    print: bool,
+    /// TOML file with settings; docs/config.md shows all of them.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    /// Print only what repairs the problems.
+    #[arg(long)]
+    print: bool,
+    /// TOML file with settings; docs/config.md shows all of them.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// What a run of either found.
+#[derive(Debug, Serialize)]
+struct Report {
+    cluster_id: String,
+    brokers: u32,
+    layout: Option<Layout>,
+    /// Topics of the log that exist.
+    topics: Vec<String>,
+    /// Those that were made now.
+    created: Vec<String>,
+    problems: Vec<Problem>,
+    /// Whether a host would start.
+    ok: bool,
+}
+
+/// Exit code 2 if a host would not start.
+pub(super) fn run(args: TopicsArgs, output: Output) -> Ended {
+    match args.what {
+        What::Create(args) => create(args, output),
+        What::Check(args) => check(args, output),
+    }
+}
+
+fn options(config: Option<&PathBuf>) -> anyhow::Result<Options> {
+    let config = run::settings(config.map(PathBuf::as_path), &Flags::default())?;
+    config
+        .kafka()
+        .context("`log.kind` is \"embedded\", which has no topics: set `log.kind = \"kafka\"` and `log.brokers`")
+}
+
+fn create(args: CreateArgs, output: Output) -> Ended {
+    let mut options = options(args.config.as_ref())?;
+    let types = args.types.iter().map(|name| AggregateType::parse(name)).collect::<Result<Vec<_>, _>>()?;
+    if args.print {
+        for line in print::commands(&options, &types) {
+            print_line(line.as_bytes())?;
+        }
+        return Ok(Exit::Done);
+    }
+    // Whoever runs this wants them made; the setting is about what hosts do by themselves.
+    options.create_topics = true;
+    let cluster = Cluster::connect(&options)?;
+    let opened = cluster.open(&types)?;
+    let topics = cluster.topics()?.into_iter().map(|topic| topic.name).collect();
+    let report = Report {
+        cluster_id: cluster.cluster_id().to_owned(),
+        brokers: cluster.brokers(),
+        layout: Some(opened.layout),
+        topics,
+        created: opened.created,
+        problems: opened.warnings,
+        ok: true,
+    };
+    show(&report, output)
+}
+
+fn check(args: CheckArgs, output: Output) -> Ended {
+    let options = options(args.config.as_ref())?;
+    let cluster = Cluster::connect(&options)?;
+    let (layout, topics, problems) = cluster.inspect()?;
+    let report = Report {
+        cluster_id: cluster.cluster_id().to_owned(),
+        brokers: cluster.brokers(),
+        layout,
+        topics: topics.into_iter().map(|topic| topic.name).collect(),
+        created: Vec::new(),
+        ok: problems.iter().all(|problem| problem.severity == Severity::Warn),
+        problems,
+    };
+    if args.print {
+        for problem in &report.problems {
+            print_line(problem.repair.as_bytes())?;
+        }
+        return Ok(exit(&report));
+    }
+    show(&report, output)
+}
+
+fn exit(report: &Report) -> Exit {
+    if report.ok { Exit::Done } else { Exit::Rejected }
+}
+
+fn show(report: &Report, output: Output) -> Ended {
+    match output {
+        Output::Json => print_line(&serde_json::to_vec(report)?)?,
+        Output::Human => print_line(text(report).as_bytes())?,
+    }
+    Ok(exit(report))
+}
+
+fn text(report: &Report) -> String {
+    let mut lines = vec![format!("cluster {}, {} brokers", report.cluster_id, report.brokers)];
+    match &report.layout {
+        Some(layout) => lines.push(format!(
+            "layout: {} partitions, {} lanes, generation {}, types: {}",
+            layout.partitions,
+            layout.lanes,
+            layout.generation,
+            layout.types.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(", ")
+        )),
+        None => lines.push("no layout yet: the first start of a host, or `ordain topics create`, writes it".into()),
+    }
+    lines.extend(report.created.iter().map(|name| format!("created {name}")));
+    for problem in &report.problems {
+        let word = if problem.severity == Severity::Refuse { "refused" } else { "warning" };
+        lines.push(format!("{word}: {problem}"));
+    }
+    lines.push(if report.ok { "good: hosts start".into() } else { "hosts do not start until this is repaired".into() });
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(severity: Severity) -> Report {
+        let text = |text: &str| text.to_owned();
+        let problem = Problem {
+            severity,
+            topic: text("ordain.account.events"),
+            setting: text("retention.ms"),
+            is: text("604800000"),
+            should: text("-1"),
+            repair: text("kafka-configs.sh …"),
+        };
+        Report {
+            cluster_id: text("c"),
+            brokers: 1,
+            layout: None,
+            topics: Vec::new(),
+            created: Vec::new(),
+            problems: vec![problem],
+            ok: severity == Severity::Warn,
+        }
+    }
+
+    #[test]
+    fn what_keeps_hosts_from_starting_is_exit_code_2_and_said_in_words() {
+        let refused = report(Severity::Refuse);
+        assert_eq!(exit(&refused), Exit::Rejected);
+        assert!(text(&refused).contains("refused: ordain.account.events: retention.ms is 604800000, should be -1"));
+        let warned = report(Severity::Warn);
+        assert_eq!(exit(&warned), Exit::Done);
+        assert!(text(&warned).contains("warning: ") && text(&warned).contains("hosts start"));
+        assert_eq!(serde_json::to_value(&refused).unwrap()["problems"][0]["severity"], "refuse");
+    }
+}

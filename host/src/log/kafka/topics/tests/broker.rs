@@ -1,0 +1,291 @@
+//! The same against a real broker: its address stands in `ORDAIN_TEST_KAFKA`, and nothing is tried without it.
+
+use std::cell::Cell;
+use std::sync::Barrier;
+
+use rdkafka::admin::NewPartitions;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::*;
+use crate::message::CommandId;
+
+/// A fresh prefix on the broker, which is cleared away afterwards; `None` where there is no broker.
+struct Place(Cluster);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let topics = self.0.topics().unwrap_or_default();
+        let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
+        if !names.is_empty() {
+            let _ = wait(self.0.admin.delete_topics(&names, &AdminOptions::new()), REQUEST);
+        }
+    }
+}
+
+fn place(change: impl FnOnce(&mut Options)) -> Option<Place> {
+    let Ok(brokers) = std::env::var("ORDAIN_TEST_KAFKA") else {
+        println!("skipped: set ORDAIN_TEST_KAFKA to the address of a broker");
+        return None;
+    };
+    let fresh = CommandId::fresh();
+    let mut options = Options { brokers, ..options(&format!("t-{fresh}.")) };
+    (options.partitions, options.lanes) = (Some(4), Some(3));
+    change(&mut options);
+    Some(Place(Cluster::connect(&options).unwrap()))
+}
+
+impl Place {
+    fn again(&self, change: impl FnOnce(&mut Options)) -> Cluster {
+        let mut options = self.0.options.clone();
+        change(&mut options);
+        Cluster::connect(&options).unwrap()
+    }
+
+    fn topic(&self, rest: &str) -> String {
+        format!("{}{rest}", self.0.options.prefix)
+    }
+
+    /// Makes a topic as it should be but for one setting.
+    fn make(&self, rest: &str, role: Role, partitions: i32, setting: Option<(&str, &str)>) {
+        let (topic, copies) = (self.topic(rest), self.0.replication());
+        let mut settings = rules::settings(role, copies);
+        if let Some((name, value)) = setting {
+            settings.retain(|(known, _)| *known != name);
+            settings.push((name, value));
+        }
+        let new = NewTopic::new(&topic, partitions, TopicReplication::Fixed(copies.cast_signed()));
+        let new = settings.iter().fold(new, |new, (name, value)| new.set(name, value));
+        let options = AdminOptions::new().operation_timeout(Some(REQUEST));
+        wait(self.0.admin.create_topics([&new], &options), REQUEST).unwrap().unwrap()[0].as_ref().unwrap();
+        self.0.appeared(&topic).unwrap();
+    }
+
+    fn delete(&self, rest: &str) {
+        let topic = self.topic(rest);
+        let options = AdminOptions::new().operation_timeout(Some(REQUEST));
+        wait(self.0.admin.delete_topics(&[&topic], &options), REQUEST).unwrap().unwrap()[0].as_ref().unwrap();
+        let since = Stopwatch::start();
+        while !self.0.known(&[&topic]).unwrap().is_empty() {
+            assert!(since.elapsed() < APPEARANCE, "{topic} does not go away");
+            pause(Duration::from_millis(20));
+        }
+    }
+
+    fn send(&self, rest: &str, partition: i32, key: &str, value: &[u8]) {
+        let producer: BaseProducer = self.0.options.client().create().unwrap();
+        producer.send(BaseRecord::to(&self.topic(rest)).partition(partition).key(key).payload(value)).unwrap();
+        producer.flush(REQUEST).unwrap();
+    }
+
+    fn refused(&self, types: &[AggregateType]) -> String {
+        self.0.open(types).unwrap_err().to_string()
+    }
+}
+
+fn holds(text: &str, words: &[&str]) {
+    for word in words {
+        assert!(text.contains(word), "{word:?} is not in: {text}");
+    }
+}
+
+#[test]
+fn what_is_made_passes_and_is_found_again() {
+    let Some(place) = place(|_| {}) else { return };
+    let (layout, topics, problems) = place.0.inspect().unwrap();
+    assert_eq!((layout, topics.len(), problems.len()), (None, 0, 1));
+    let first = place.0.open(&[name("account")]).unwrap();
+    let (commands, events) = (place.topic("account.commands"), place.topic("account.events"));
+    let mut created = first.created.clone();
+    created.sort();
+    assert_eq!(created, [commands.clone(), events, place.topic("lanes")]);
+    assert_eq!((first.layout.partitions, first.layout.lanes, first.layout.generation), (4, 3, 1));
+    assert_eq!(first.layout.cluster_id, place.0.cluster_id());
+    assert_eq!(place.0.max_message_bytes(&commands).unwrap(), 4 * 1024 * 1024);
+    // Settings that say nothing take what is there.
+    let since = Stopwatch::start();
+    let again = place.again(|options| (options.partitions, options.lanes) = (None, None));
+    let reopened = again.open(&[name("account")]).unwrap();
+    println!("a start on a log that is there: {:?}", since.elapsed());
+    assert_eq!((reopened.layout.clone(), reopened.created), (first.layout.clone(), Vec::new()));
+    assert_eq!(again.verify(&first.layout).unwrap(), []);
+    let (inspected, topics, problems) = again.inspect().unwrap();
+    assert_eq!((inspected, topics.len(), refusal(&problems)), (Some(first.layout.clone()), 3, None));
+    let more = again.open(&[name("counter")]).unwrap();
+    assert_eq!(more.layout.types.iter().map(|one| one.slot).collect::<Vec<_>>(), [0, 1]);
+    assert_eq!(more.layout.types[0], first.layout.types[0]);
+}
+
+#[test]
+fn each_wrong_setting_on_a_broker_is_named() {
+    use Role::{Commands, Events};
+    let wrong = [
+        ("account.events", Events, "cleanup.policy", "compact,delete"),
+        ("account.events", Events, "retention.ms", "604800000"),
+        ("account.events", Events, "retention.bytes", "1000000"),
+        ("account.events", Events, "message.timestamp.type", "CreateTime"),
+        ("account.commands", Commands, "cleanup.policy", "compact,delete"),
+        ("account.commands", Commands, "retention.ms", "604800000"),
+        ("account.commands", Commands, "retention.bytes", "1000000"),
+    ];
+    for (topic, role, setting, value) in wrong {
+        let Some(place) = place(|_| {}) else { return };
+        place.make(topic, role, 4, Some((setting, value)));
+        let repair = format!("{setting}=");
+        holds(&place.refused(&[name("account")]), &[&place.topic(topic), setting, value, "kafka-configs.sh", &repair]);
+    }
+    let Some(place) = place(|_| {}) else { return };
+    place.make("account.commands", Commands, 5, None);
+    holds(
+        &place.refused(&[name("account")]),
+        &[&place.topic("account.commands"), "number of partitions is 5, should be 4"],
+    );
+}
+
+#[test]
+fn what_changes_after_a_start_is_refused_at_the_next_and_seen_while_running() {
+    let Some(place) = place(|_| {}) else { return };
+    let layout = place.0.open(&[name("account")]).unwrap().layout;
+    let events = place.topic("account.events");
+    let more = NewPartitions::new(&events, 6);
+    let options = AdminOptions::new().operation_timeout(Some(REQUEST));
+    wait(place.0.admin.create_partitions([&more], &options), REQUEST).unwrap().unwrap()[0].as_ref().unwrap();
+    holds(&place.refused(&[]), &[&events, "number of partitions is 6, should be 4"]);
+    holds(&place.0.verify(&layout).unwrap()[0].to_string(), &[&events, "number of partitions is 6"]);
+
+    let fixed = place.again(|options| options.partitions = Some(8)).open(&[]).unwrap_err().to_string();
+    holds(&fixed, &["partitions is 8 in the settings, should be 4", "set `partitions = 4`"]);
+    let fixed = place.again(|options| options.lanes = Some(2)).open(&[]).unwrap_err().to_string();
+    holds(&fixed, &["lanes is 2 in the settings, should be 3", "set `lanes = 3`"]);
+}
+
+#[test]
+fn a_topic_that_vanished_or_was_made_anew_is_refused() {
+    let Some(place) = place(|_| {}) else { return };
+    let layout = place.0.open(&[name("account")]).unwrap().layout;
+    place.delete("account.events");
+    let events = place.topic("account.events");
+    holds(&place.refused(&[name("account")]), &[&events, "topic id is missing"]);
+    place.make("account.events", Role::Events, 4, None);
+    let anew = place.refused(&[name("account")]);
+    holds(&anew, &[&events, "topic id is ", &layout.types[0].events_topic_id, "deleted and made anew"]);
+    holds(&place.0.verify(&layout).unwrap()[0].to_string(), &[&events, "topic id is "]);
+}
+
+#[test]
+fn deleted_records_are_refused() {
+    let Some(place) = place(|_| {}) else { return };
+    place.0.open(&[name("account")]).unwrap();
+    let commands = place.topic("account.commands");
+    for _ in 0..3 {
+        place.send("account.commands", 2, "acc-1", b"{}");
+    }
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(&commands, 2, Offset::Offset(2)).unwrap();
+    wait(place.0.admin.delete_records(&list, &AdminOptions::new()), REQUEST).unwrap().unwrap();
+    holds(&place.refused(&[]), &[&commands, "first offset is 2 in partition 2", "restore the topic"]);
+}
+
+#[test]
+fn a_log_without_its_layout_is_not_laid_out_anew() {
+    let Some(place) = place(|_| {}) else { return };
+    place.0.open(&[name("account")]).unwrap();
+    place.send("account.events", 0, "acc-1", b"{}");
+    place.delete("lanes");
+    holds(&place.refused(&[]), &["the layout of the log is gone", &place.topic("account.events")]);
+    place.make("lanes", Role::Lanes, 3, None);
+    holds(&place.refused(&[]), &["the layout of the log is gone", &place.topic("account.events")]);
+}
+
+#[test]
+fn events_of_somebody_else_are_not_taken_over() {
+    let Some(place) = place(|_| {}) else { return };
+    place.0.open(&[]).unwrap();
+    place.make("account.events", Role::Events, 4, None);
+    place.send("account.events", 1, "acc-1", b"{}");
+    holds(&place.refused(&[name("account")]), &[&place.topic("account.events"), "the layout does not know it"]);
+}
+
+#[test]
+fn a_layout_that_is_foreign_or_damaged_is_refused_and_one_that_is_incomplete_is_written_again() {
+    let Some(place) = place(|_| {}) else { return };
+    let layout = place.0.open(&[name("account")]).unwrap().layout;
+    let older = Layout { types: Vec::new(), ..layout.clone() };
+    place.send("lanes", 1, KEY, &serde_json::to_vec(&older).unwrap());
+    assert_eq!(place.0.read_layout(3).unwrap(), Found::Newest(layout.clone()));
+    assert!(place.0.inspect().unwrap().2.iter().any(|one| one.setting == "layout" && one.severity == Severity::Warn));
+    assert_eq!(place.0.open(&[]).unwrap().layout, layout);
+    assert_eq!(place.0.read_layout(3).unwrap(), Found::Agreed(layout.clone()));
+
+    let foreign = serde_json::to_vec(&Layout { cluster_id: "another".into(), ..layout }).unwrap();
+    (0..3).for_each(|lane| place.send("lanes", lane, KEY, &foreign));
+    holds(&place.refused(&[]), &["cluster of the layout is another", place.0.cluster_id()]);
+    place.send("lanes", 0, KEY, b"{\"of\":\"tomorrow\"}");
+    let damaged = place.0.open(&[]).unwrap_err();
+    assert!(matches!(&damaged, LogError::Corrupt(text) if text.contains("later version")), "{damaged}");
+}
+
+#[test]
+fn hosts_that_may_not_create_say_what_to_do() {
+    let Some(place) = place(|options| options.create_topics = false) else { return };
+    holds(&place.refused(&[]), &[&place.topic("lanes"), "log.create_topics", "ordain topics create --print"]);
+    place.make("lanes", Role::Lanes, 3, None);
+    holds(&place.refused(&[name("account")]), &[&place.topic("account.commands"), "ordain topics create --print"]);
+    place.make("account.commands", Role::Commands, 4, None);
+    place.make("account.events", Role::Events, 4, None);
+    assert_eq!(place.0.open(&[name("account")]).unwrap().created, Vec::<String>::new());
+}
+
+#[test]
+fn production_refuses_one_copy() {
+    let Some(place) = place(|options| (options.production, options.replication) = (true, 1)) else { return };
+    holds(&place.refused(&[]), &[&place.topic("lanes"), "replication factor is 1", "min.insync.replicas is 1"]);
+}
+
+/// Two hosts that started together once wrote two layouts, each without the other's type; both used slot 0.
+#[test]
+fn who_comes_in_between_is_not_overwritten() {
+    let Some(place) = place(|_| {}) else { return };
+    let layout = place.0.open(&[]).unwrap().layout;
+    let other = place.again(|_| {});
+    let first = Cell::new(true);
+    let written = place.0.change_layout(layout.lanes, &|seen| {
+        if first.replace(false) {
+            other.add(&layout, &name("counter"))?;
+        }
+        Ok(seen.unwrap().with(&name("account"), "a", "b"))
+    });
+    let written = written.unwrap();
+    let slots: Vec<_> = written.types.iter().map(|one| (one.name.as_str(), one.slot)).collect();
+    assert_eq!(slots, [("counter", 0), ("account", 1)]);
+    assert_eq!(place.0.read_layout(3).unwrap(), Found::Agreed(written));
+}
+
+#[test]
+fn hosts_that_start_at_once_agree() {
+    let Some(place) = place(|_| {}) else { return };
+    let types = ["account", "counter", "order", "shipment"];
+    let start = Barrier::new(types.len());
+    std::thread::scope(|scope| {
+        let hosts: Vec<_> = types
+            .iter()
+            .map(|one| {
+                let cluster = place.again(|_| {});
+                let start = &start;
+                scope.spawn(move || {
+                    start.wait();
+                    cluster.open(&[name(one)]).map(|opened| opened.layout)
+                })
+            })
+            .collect();
+        for (host, own) in hosts.into_iter().zip(types) {
+            let layout = host.join().unwrap().unwrap();
+            assert!(layout.of(&name(own)).is_some(), "{layout:?}");
+        }
+    });
+    let Found::Agreed(layout) = place.0.read_layout(3).unwrap() else { panic!("the partitions differ") };
+    let mut seen: Vec<_> = layout.types.iter().map(|one| one.name.as_str()).collect();
+    seen.sort_unstable();
+    assert_eq!(seen, types);
+    assert_eq!(layout.types.iter().map(|one| one.slot).collect::<Vec<_>>(), [0, 1, 2, 3]);
+}
