@@ -64,6 +64,7 @@ pub struct Host {
     layout: ArcSwap<Layout>,
     copy: Copy,
     placement: Arc<dyn Placement>,
+    adding: Mutex<()>,
     source: String,
     address: Mutex<Option<String>>,
     record_bytes_max: usize,
@@ -195,6 +196,7 @@ impl Host {
             proofs: (0..layout.lanes).map(|_| AtomicU64::new(0)).collect(),
             layout: ArcSwap::from_pointee(layout),
             record_bytes_max,
+            adding: Mutex::default(),
             options,
             cluster,
             copy,
@@ -219,6 +221,8 @@ impl Host {
     /// The streams of a lane: the partitions that fall to it, of every type whose rules are active here. Adds types to
     /// the layout that it does not have yet.
     fn streams(&self, lane: u32) -> Result<Vec<Stream>, LogError> {
+        // One lane adds a type, the others then find it.
+        let _adding = self.adding.lock().expect("no panic while held");
         for of in self.placement.types() {
             let layout = self.layout();
             if layout.of(&of).is_some() {
