@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 
-use crate::run::{Failed, piped};
+use xtask::run::{Failed, piped};
 
 /// Runs `cargo test` with `args`, shows what it prints, and closes with the sums.
 pub fn test(args: &[&str]) -> Result<(), Failed> {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::run::{Failed, output, root};
+use xtask::run::{Failed, output, root};
 
 /// Outside things, and the only places that may name them in code.
 const LAYERS: [(&str, &[&str], &str); 8] = [
