@@ -147,8 +147,11 @@ pub enum Unanswered {
     #[error("the host is stopping or lost the lane; send the command again with the same command id")]
     Interrupted,
     /// It is in its topic, and the host that owns this lane answers it.
-    #[error("the command is in its topic and is answered by the host that owns lane {0}: ask for its outcome")]
-    Elsewhere(u32),
+    #[error("the command is in its topic and is answered by the host that owns its lane: ask for its outcome")]
+    Elsewhere {
+        /// Its offset in its topic.
+        offset: u64,
+    },
     /// The disk is full; nothing was committed.
     #[error("{0}")]
     DiskFull(String),
@@ -295,6 +298,14 @@ pub trait Take: Send + Sync {
     fn sender(&self) -> Option<mpsc::Sender<Submission>>;
     /// Whether this host was told which lanes are its own.
     fn joined(&self) -> bool;
+    /// Whether a partition belongs to a lane of this host.
+    fn is_ours(&self, partition: u32) -> bool;
+    /// Where the API of the owner of a partition's lane is reached, as far as that is known.
+    fn owner(&self, partition: u32) -> Option<String>;
+    /// Where this host is reached by others.
+    fn own_address(&self) -> Option<String>;
+    /// Gives `reply` the answer to the command at an offset of a type's partition as soon as it is there.
+    fn expect(&self, of: &AggregateType, partition: u32, offset: u64, reply: Reply);
 }
 
 struct Inner {
@@ -380,6 +391,26 @@ impl Engine {
             Status::Stopping => Err("the host is stopping".to_owned()),
             Status::Failed { reason } => Err(reason),
         }
+    }
+
+    /// Where the owner of an aggregate is reached, if that is another host.
+    pub fn owner_elsewhere(&self, id: &AggregateId) -> Option<String> {
+        let intake = self.0.parts.intake.as_ref()?;
+        let partition = partition_of(id.as_str(), self.0.parts.partitions);
+        if intake.is_ours(partition) { None } else { intake.owner(partition) }
+    }
+
+    /// Where this host is reached by others, if there are any.
+    pub fn own_address(&self) -> Option<String> {
+        self.0.parts.intake.as_ref()?.own_address()
+    }
+
+    /// The answer to a command at an offset of its log of commands, waited for; `None` if there is no such log.
+    pub async fn outcome_at(&self, of: &AggregateType, id: &AggregateId, offset: u64) -> Option<Answered> {
+        let intake = self.0.parts.intake.as_ref()?;
+        let (reply, answer) = oneshot::channel();
+        intake.expect(of, partition_of(id.as_str(), self.0.parts.partitions), offset, Reply::Once(reply));
+        answer.await.ok()?.ok()
     }
 
     /// Whether a module is active for the type.

@@ -5,6 +5,7 @@ mod tidy;
 
 use std::process::ExitCode;
 
+use xtask::kafka::{Cluster, Spec};
 use xtask::run::{self, Failed, cargo, program};
 
 const HELP: &str = "\
@@ -170,7 +171,9 @@ fn test(rest: &[&str]) -> Result<(), Failed> {
     guests(Targets::All)?;
     let mut args = vec!["test", "--release", "--locked", "--workspace", "--no-fail-fast"];
     args.extend(rest);
-    reports::test(&args)
+    // Tests of the log on Kafka want a real broker; it ends with this process.
+    let broker = Cluster::private(&Spec::named("tests"))?;
+    reports::test(&args, &[("ORDAIN_TEST_KAFKA", &broker.bootstrap())])
 }
 
 fn bench(rest: &[&str]) -> Result<(), Failed> {

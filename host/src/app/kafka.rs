@@ -12,8 +12,9 @@ use super::{Log, Running, engine, settings};
 use crate::config::Config;
 use crate::decider::modules::{self, Modules};
 use crate::decider::{RuleBook, Sandbox};
-use crate::engine::{Awaited, Submission, Take};
+use crate::engine::{Awaited, Reply, Submission, Take, Unanswered};
 use crate::lane::supervisor::{Lanes, Shared};
+use crate::log::kafka::directory::Directory;
 use crate::log::kafka::group::{Member, Ours, Tenant};
 use crate::log::kafka::intake::Intake;
 use crate::log::kafka::options::Options;
@@ -65,6 +66,9 @@ impl Placement for Place {
 struct Way {
     intake: Intake,
     ours: Arc<Ours>,
+    directory: Directory,
+    awaited: Vec<Arc<Awaited>>,
+    log: KafkaLog,
 }
 
 impl Take for Way {
@@ -74,6 +78,26 @@ impl Take for Way {
 
     fn joined(&self) -> bool {
         self.ours.joined()
+    }
+
+    fn is_ours(&self, partition: u32) -> bool {
+        self.ours.has(partition % self.log.layout().lanes)
+    }
+
+    fn owner(&self, partition: u32) -> Option<String> {
+        self.directory.address(partition % self.log.layout().lanes)
+    }
+
+    fn own_address(&self) -> Option<String> {
+        self.log.address()
+    }
+
+    fn expect(&self, of: &AggregateType, partition: u32, offset: u64, reply: Reply) {
+        let lane = partition % self.log.layout().lanes;
+        match (self.log.stream_of(of, partition), self.awaited.get(lane as usize)) {
+            (Some(stream), Some(awaited)) if self.ours.has(lane) => awaited.expect(stream, offset, reply),
+            _ => reply.send(Err(Unanswered::Elsewhere { offset })),
+        }
     }
 }
 
@@ -128,7 +152,9 @@ pub(super) fn start(config: &Config, options: Options, http: SocketAddr) -> anyh
         queue_commands_max: config.queue.commands_max,
         queue_bytes_max: config.queue.bytes_max,
     }));
-    let way = Arc::new(Way { intake: log.intake(awaited)?, ours: Arc::clone(&ours) });
+    let intake = log.intake(awaited.clone())?;
+    let way = Way { intake, ours: Arc::clone(&ours), directory: log.directory()?, awaited, log: log.clone() };
+    let way = Arc::new(way);
     let take = (layout.partitions, Some(Arc::clone(&way) as Arc<dyn Take>));
     let engine = engine(config, &lanes, &modules, &store, log.copy().reader(), take);
     let member = Member::join(log.options(), ours, Arc::new(Tenants(Arc::clone(&lanes))))?;

@@ -6,6 +6,7 @@
 
 pub mod commit;
 pub mod copy;
+pub mod directory;
 pub mod feed;
 pub mod ffi;
 pub mod group;
@@ -140,6 +141,19 @@ impl KafkaLog {
     /// As [`intake::Intake::start`].
     pub fn intake(&self, awaited: Vec<Arc<Awaited>>) -> Result<intake::Intake, LogError> {
         intake::Intake::start(Arc::clone(&self.host), awaited)
+    }
+
+    /// The owners of all lanes.
+    ///
+    /// # Errors
+    /// As [`directory::Directory::start`].
+    pub fn directory(&self) -> Result<directory::Directory, LogError> {
+        directory::Directory::start(&self.host)
+    }
+
+    /// Where others reach this host.
+    pub fn address(&self) -> Option<String> {
+        self.host.address()
     }
 
     /// The local copy.

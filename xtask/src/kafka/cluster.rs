@@ -287,7 +287,8 @@ struct Guardian {
 
 impl Guardian {
     fn over(folder: &Path) -> Result<Self, Failed> {
-        const WATCH: &str = "read -r _; for f in \"$0\"/node-*/pid; do kill -s KILL \"$(cat \"$f\")\"; done; rm -rf \"$0\"";
+        const WATCH: &str =
+            "read -r _; for f in \"$0\"/node-*/pid; do kill -s KILL \"$(cat \"$f\")\"; done; rm -rf \"$0\"";
         let mut command = Command::new("sh");
         command.arg("-c").arg(WATCH).arg(folder).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         // It must outlive a key pressed in the terminal.

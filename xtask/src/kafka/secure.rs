@@ -84,10 +84,12 @@ pub fn make(folder: &Path, nodes: &[Ports]) -> Result<(), Failed> {
         output("keytool", &args).map_err(|Failed(why)| Failed(format!("{why}: keytool is part of every Java")))
     };
     let pair = ["-genkeypair", "-keyalg", "EC", "-groupname", "secp256r1", "-validity", "3650"];
-    let authority = ["-alias", "ca", "-dname", "CN=ordain test authority", "-ext", "bc:c=ca:true", "-ext", "ku=keyCertSign"];
+    let authority =
+        ["-alias", "ca", "-dname", "CN=ordain test authority", "-ext", "bc:c=ca:true", "-ext", "ku=keyCertSign"];
     keytool(&[&pair[..], &authority].concat())?;
     keytool(&["-exportcert", "-rfc", "-alias", "ca", "-file", &ca])?;
-    let broker = ["-alias", "broker", "-signer", "ca", "-dname", "CN=127.0.0.1", "-ext", "san=ip:127.0.0.1,dns:localhost"];
+    let broker =
+        ["-alias", "broker", "-signer", "ca", "-dname", "CN=127.0.0.1", "-ext", "san=ip:127.0.0.1,dns:localhost"];
     keytool(&[&pair[..], &broker].concat())?;
     // The brokers' store must hold one key only, or they might show the authority's.
     keytool(&["-delete", "-alias", "ca"])?;

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::Host;
 use super::ffi::producer::Producer;
 use super::records::append::command_record;
-use crate::engine::{Awaited, Reply, Submission, Unanswered};
+use crate::engine::{Awaited, Submission, Unanswered};
 use crate::log::LogError;
 
 /// Commands that wait to be appended.
@@ -97,7 +97,7 @@ impl Work {
             let stream = slot * layout.partitions + command.partition;
             match self.awaited.get(lane as usize) {
                 Some(awaited) if self.host.placement.is_ours(lane) => awaited.expect(stream, offset, reply),
-                _ => elsewhere(reply, lane),
+                _ => reply.send(Err(Unanswered::Elsewhere { offset })),
             }
         }
     }
@@ -133,9 +133,4 @@ impl Work {
         }
         Ok(delivered.last)
     }
-}
-
-/// The lane belongs to another host, which answers.
-fn elsewhere(reply: Reply, lane: u32) {
-    reply.send(Err(Unanswered::Elsewhere(lane)));
 }
