@@ -83,6 +83,7 @@ pub async fn run(config: Config, mut stopping: watch::Receiver<bool>) -> anyhow:
         Ok(false) => Ok(()),
         Err(error) => Err(error),
     };
+    running.lanes.start_no_more();
     match &ended {
         Ok(()) => running.engine.stop(),
         Err(error) => running.engine.fail(&error.to_string()),

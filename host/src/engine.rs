@@ -576,7 +576,8 @@ impl Engine {
         self.past(move |log| history::events(log, &of, &id, head, from, limit)).await.map(Some)
     }
 
-    /// Ids and versions of a type's aggregates in byte order of id, after `after`, at most `limit`.
+    /// Ids and versions of a type's aggregates in byte order of id, after `after`, at most `limit`. Of the lanes that this
+    /// host has, where several hosts share them.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -589,7 +590,8 @@ impl Engine {
         self.rules(of)?;
         self.serving().map_err(ReadError::Unavailable)?;
         let mut answers = Vec::new();
-        for (inbox, _) in &self.0.parts.lanes {
+        let ours = self.0.parts.lanes.iter().filter(|(_, board)| board.wanted.load(Ordering::Acquire));
+        for (inbox, _) in ours {
             let (reply, answer) = oneshot::channel();
             inbox.ask(Read::Unstored(of.clone(), after.map(str::to_owned), reply))?;
             answers.push(answer);

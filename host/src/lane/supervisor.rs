@@ -1,6 +1,7 @@
 //! The lanes of one host: their threads, their ways in, and what to do when one ends.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
@@ -42,6 +43,8 @@ pub struct Lanes {
     /// The way into each lane, and what can be seen of it.
     pub ways: Vec<(Arc<Inbox>, Arc<Board>)>,
     shared: Shared,
+    /// No lane is started any more.
+    ending: AtomicBool,
     threads: Mutex<BTreeMap<u32, JoinHandle<()>>>,
     tell: mpsc::SyncSender<(u32, Ended)>,
     ended: Mutex<mpsc::Receiver<(u32, Ended)>>,
@@ -58,7 +61,7 @@ impl Lanes {
             (Arc::new(inbox), Arc::new(Board::default()))
         };
         let ways = (0..shared.settings.lanes).map(way).collect();
-        Self { ways, shared, threads: Mutex::default(), tell, ended: Mutex::new(ended) }
+        Self { ways, shared, ending: AtomicBool::new(false), threads: Mutex::default(), tell, ended: Mutex::new(ended) }
     }
 
     /// Starts a thread per lane; each takes its lane and serves.
@@ -79,11 +82,14 @@ impl Lanes {
     /// [`LogError::Fatal`] if the thread cannot be started.
     pub fn start_lane(&self, number: u32) -> Result<(), LogError> {
         let mut threads = self.threads.lock().expect("no panic while held");
+        if self.ending.load(Ordering::Acquire) {
+            return Ok(());
+        }
         if threads.get(&number).is_some_and(|thread| !thread.is_finished()) {
             return Ok(());
         }
         let (inbox, board) = &self.ways[number as usize];
-        board.wanted.store(true, std::sync::atomic::Ordering::Release);
+        board.wanted.store(true, Ordering::Release);
         // What the lane's last thread was told and did not hear any more.
         inbox.answer_all(&crate::engine::Unanswered::Interrupted);
         let told = Arc::clone(inbox);
@@ -116,7 +122,7 @@ impl Lanes {
     pub fn stop_lanes(&self, numbers: &[u32], patience: Duration) -> Vec<u32> {
         for &number in numbers {
             let (inbox, board) = &self.ways[number as usize];
-            board.wanted.store(false, std::sync::atomic::Ordering::Release);
+            board.wanted.store(false, Ordering::Release);
             inbox.close("the lane moves to another host: send the command again, with the same command id");
             inbox.tell(Control::Stop);
         }
@@ -137,10 +143,15 @@ impl Lanes {
     pub fn lose_lanes(&self, numbers: &[u32]) {
         for &number in numbers {
             let (inbox, board) = &self.ways[number as usize];
-            board.wanted.store(false, std::sync::atomic::Ordering::Release);
+            board.wanted.store(false, Ordering::Release);
             inbox.close("the lane was given to another host");
             inbox.tell(Control::Lost);
         }
+    }
+
+    /// The host is about to stop: lanes that end are not started again.
+    pub fn start_no_more(&self) {
+        self.ending.store(true, Ordering::Release);
     }
 
     /// Waits until a lane ends, or `patience` has passed.
@@ -176,7 +187,7 @@ struct Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.board.ready.store(false, std::sync::atomic::Ordering::Release);
+        self.board.ready.store(false, Ordering::Release);
         self.inbox.close("a lane of this host ended: see its log and restart it");
         self.inbox.answer_all(&crate::engine::Unanswered::Interrupted);
     }
