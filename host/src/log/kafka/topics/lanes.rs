@@ -5,6 +5,7 @@
 //! ends of logs lie), so it has seen every layout that was ever committed. Its own layout is committed in all partitions at
 //! once, or, if it was fenced meanwhile, in none: then it begins again.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -18,6 +19,7 @@ use super::layout::{self, Found, KEY, Layout, agree};
 use super::{Cluster, fatal};
 use crate::clock::Stopwatch;
 use crate::log::LogError;
+use crate::log::kafka::ffi::admin::End;
 use crate::message::CommandId;
 
 /// Key of the record that proves how far was read. Everybody else ignores it.
@@ -145,7 +147,8 @@ impl Cluster {
     fn read(&self, lanes: u32, until: &Until<'_>) -> Result<Vec<Option<Layout>>, LogError> {
         let topic = self.options.lanes_topic();
         let what = format!("read the layout from {topic}");
-        let consumer = self.reader(&topic, lanes).map_err(|e| self.failed(&what, e))?;
+        let first = self.ends(&[(&topic, lanes)], End::First)?;
+        let consumer = self.reader(first).map_err(|e| self.failed(&what, e))?;
         let mut newest = vec![None; lanes as usize];
         let mut open = vec![true; lanes as usize];
         let since = Stopwatch::start();
@@ -189,7 +192,9 @@ impl Cluster {
         Ok(newest)
     }
 
-    fn reader(&self, topic: &str, lanes: u32) -> Result<BaseConsumer<Context>, KafkaError> {
+    /// A reader of partitions from their first offsets on. Asked for "the beginning", librdkafka looks for it before it
+    /// knows the leaders, and then rests for half a second.
+    fn reader(&self, first: BTreeMap<(String, u32), i64>) -> Result<BaseConsumer<Context>, KafkaError> {
         let consumer: BaseConsumer<Context> = self
             .options
             .client()
@@ -200,10 +205,12 @@ impl Cluster {
             .set("enable.partition.eof", "true")
             .set("check.crcs", "true")
             .set("fetch.wait.max.ms", "10")
+            .set("enable.sparse.connections", "false")
+            .set("reconnect.backoff.ms", "5")
             .create_with_context(self.context.clone())?;
         let mut list = TopicPartitionList::new();
-        for lane in 0..lanes {
-            list.add_partition_offset(topic, lane.cast_signed(), Offset::Beginning)?;
+        for ((topic, lane), offset) in first {
+            list.add_partition_offset(&topic, lane.cast_signed(), Offset::Offset(offset))?;
         }
         consumer.assign(&list)?;
         Ok(consumer)
