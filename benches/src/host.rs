@@ -56,7 +56,7 @@ impl Host {
         let store = Arc::new(Store::open(&folder.join("store"), log.id(), log.end(), PARTITIONS)?);
         let maker = Arc::clone(&log);
         let shared = Shared {
-            log: Box::new(move |lane, on_committed| Box::new(maker.lane(lane, on_committed))),
+            log: Box::new(move |lane, _, on_committed| Box::new(maker.lane(lane, on_committed))),
             history: log.reader(),
             store: Arc::clone(&store),
             book: Arc::clone(book),
@@ -64,7 +64,7 @@ impl Host {
             queue_commands_max: 8192,
             queue_bytes_max: 64 << 20,
         };
-        let lanes = Lanes::start(&shared)?;
+        let lanes = Lanes::start(shared)?;
         let engine = Engine::new(Parts {
             partitions: PARTITIONS,
             lanes: lanes.ways.clone(),
@@ -72,6 +72,7 @@ impl Host {
             modules: None,
             history: log.reader(),
             store: Arc::clone(&store),
+            intake: None,
             readers_max: 2,
             readers_waiting_max: 256,
         });

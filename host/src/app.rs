@@ -1,5 +1,7 @@
 //! The composition root: the only file in which log, store, modules, lanes and gateway meet.
 
+mod kafka;
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +11,7 @@ use anyhow::{Context as _, anyhow};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::config::{Config, LogKind};
+use crate::config::Config;
 use crate::decider::modules::{self, Modules};
 use crate::decider::{RuleBook, Sandbox};
 use crate::engine::{self, Engine, Status};
@@ -19,8 +21,9 @@ use crate::lane::inbox::Control;
 use crate::lane::supervisor::{Lanes, Shared};
 use crate::lane::{Ended, Settings};
 use crate::log::embedded::{self, EmbeddedLog};
-use crate::log::segment;
+use crate::log::{History, segment};
 use crate::store::Store;
+use kafka::Kafka;
 
 /// How often the starting daemon looks whether its lanes are restored.
 const LOOK_MS: u64 = 5;
@@ -36,10 +39,16 @@ struct RunFile {
 /// What runs, and is taken down in the opposite order.
 struct Running {
     engine: Engine,
-    lanes: Lanes,
+    lanes: Arc<Lanes>,
     store: Arc<Store>,
-    log: Arc<EmbeddedLog>,
+    log: Log,
     modules: Arc<Modules>,
+}
+
+/// Where answered commands live.
+enum Log {
+    Embedded(Arc<EmbeddedLog>),
+    Kafka(Kafka),
 }
 
 /// Runs the daemon until `stopping` turns true and everything that was taken is answered.
@@ -51,7 +60,11 @@ pub async fn run(config: Config, mut stopping: watch::Receiver<bool>) -> anyhow:
     let listeners = Listeners::bind(&config).await.map_err(anyhow::Error::msg)?;
     let (http, admin) = (listeners.address, listeners.admin_address);
     let opening = Arc::clone(&config);
-    let running = tokio::task::spawn_blocking(move || start(&opening)).await.context("the start was interrupted")??;
+    let starting = tokio::task::spawn_blocking(move || match opening.kafka() {
+        None => start(&opening),
+        Some(options) => kafka::start(&opening, options, http),
+    });
+    let running = starting.await.context("the start was interrupted")??;
     let (close, closing) = watch::channel(false);
     let serving = tokio::spawn(listeners.serve(running.engine.clone(), Arc::clone(&config), closing));
     let ended = match until_ready(&running, &mut stopping).await {
@@ -70,6 +83,7 @@ pub async fn run(config: Config, mut stopping: watch::Receiver<bool>) -> anyhow:
         Ok(false) => Ok(()),
         Err(error) => Err(error),
     };
+    running.lanes.start_no_more();
     match &ended {
         Ok(()) => running.engine.stop(),
         Err(error) => running.engine.fail(&error.to_string()),
@@ -84,9 +98,6 @@ pub async fn run(config: Config, mut stopping: watch::Receiver<bool>) -> anyhow:
 
 /// Opens log, store and modules, and starts the lanes.
 fn start(config: &Config) -> anyhow::Result<Running> {
-    if config.log.kind == LogKind::Kafka {
-        anyhow::bail!("the daemon cannot run on Kafka yet: set `log.kind = \"embedded\"`");
-    }
     let make =
         |path: &Path| fs::create_dir_all(path).with_context(|| format!("cannot make the folder {}", path.display()));
     make(&config.data)?;
@@ -104,37 +115,51 @@ fn start(config: &Config) -> anyhow::Result<Running> {
     let modules = Arc::new(modules);
     let maker = Arc::clone(&log);
     let shared = Shared {
-        log: Box::new(move |lane, on_committed| Box::new(maker.lane(lane, on_committed))),
+        log: Box::new(move |lane, _, on_committed| Box::new(maker.lane(lane, on_committed))),
         history: log.reader(),
         store: Arc::clone(&store),
         book: Arc::clone(&modules) as Arc<dyn RuleBook>,
-        settings: settings(config, lanes),
+        settings: settings(config, lanes, config.partitions),
         queue_commands_max: config.queue.commands_max,
         queue_bytes_max: config.queue.bytes_max,
     };
-    let lanes = Lanes::start(&shared)?;
+    let lanes = Arc::new(Lanes::start(shared)?);
+    let engine = engine(config, &lanes, &modules, &store, log.reader(), (config.partitions, None));
+    Ok(Running { engine, lanes, store, log: Log::Embedded(log), modules })
+}
+
+/// The engine over the lanes, and what modules have to do with both.
+fn engine(
+    config: &Config,
+    lanes: &Lanes,
+    modules: &Arc<Modules>,
+    store: &Arc<Store>,
+    history: Arc<dyn History>,
+    (partitions, intake): (u32, Option<Arc<dyn engine::Take>>),
+) -> Engine {
     let engine = Engine::new(engine::Parts {
-        partitions: config.partitions,
+        partitions,
         lanes: lanes.ways.clone(),
-        book: Arc::clone(&modules) as Arc<dyn RuleBook>,
-        modules: Some(Arc::clone(&modules)),
-        history: log.reader(),
-        store: Arc::clone(&store),
+        book: Arc::clone(modules) as Arc<dyn RuleBook>,
+        modules: Some(Arc::clone(modules)),
+        history: Arc::clone(&history),
+        store: Arc::clone(store),
+        intake,
         readers_max: config.history.readers as usize,
         readers_waiting_max: config.history.queue_max,
     });
     let inboxes: Vec<_> = lanes.ways.iter().map(|(inbox, _)| Arc::clone(inbox)).collect();
     modules.subscribe(Arc::new(move |_| inboxes.iter().for_each(|inbox| inbox.tell(Control::Modules))));
-    let (seen_by, log_reader) = (lanes.ways.clone(), log.reader());
-    modules.check_with(Arc::new(move |of| cases::newest(seen_by.iter().map(|(_, board)| &**board), &*log_reader, of)));
-    Ok(Running { engine, lanes, store, log, modules })
+    let seen_by = lanes.ways.clone();
+    modules.check_with(Arc::new(move |of| cases::newest(seen_by.iter().map(|(_, board)| &**board), &*history, of)));
+    engine
 }
 
-fn settings(config: &Config, lanes: u32) -> Settings {
+fn settings(config: &Config, lanes: u32, partitions: u32) -> Settings {
     Settings {
         lane: 0,
         lanes,
-        partitions: config.partitions,
+        partitions,
         batch_commands_max: config.batch.commands_max,
         batch_bytes_max: config.batch.bytes_max,
         resident_aggregates_max: config.state.resident_states_max,
@@ -182,11 +207,17 @@ async fn until_ended(running: &Running, stopping: &mut watch::Receiver<bool>) ->
 
 fn stop(running: Running) {
     let Running { engine, lanes, store, log, modules } = running;
+    if let Log::Kafka(kafka) = &log {
+        kafka.leave();
+    }
     lanes.stop();
     if let Err(error) = store.flush() {
         tracing::warn!("the state store is not up to date, the next start reads more of the log: {error}");
     }
-    log.close();
+    match log {
+        Log::Embedded(log) => log.close(),
+        Log::Kafka(kafka) => kafka.close(),
+    }
     drop((engine, modules));
 }
 

@@ -25,6 +25,13 @@ impl Stopwatch {
     }
 }
 
+/// Time since the machine started, suspends included: a monotonic clock that stops in them would take an old proof of
+/// ownership for a fresh one.
+pub fn boot_time() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::try_from(now).unwrap_or_default() // it counts up from zero
+}
+
 /// CPU time that the calling thread has used so far. What other threads do to the machine does not show in it.
 pub fn thread_cpu() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);

@@ -1,12 +1,12 @@
 //! What the ways in (HTTP, CLI in one process, Kafka later) see of the running system. They know no lane and no log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwapOption;
 use serde::Serialize;
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use crate::decider::modules::{Listing, Modules};
 use crate::decider::{RuleBook, Rules};
@@ -33,6 +33,63 @@ pub enum Reply {
     Once(oneshot::Sender<Result<Answered, Unanswered>>),
     /// A stream of commands: the answer goes to its box under its line number.
     Line(Arc<ReplyBox>, u64),
+    /// Whoever asks for the answer to the command at this offset of the stream's log of commands.
+    Fed(Arc<Awaited>, u32, u64),
+}
+
+/// Answers to commands of a log of commands, by stream and offset: those that were given lately, and who waits for one.
+#[derive(Debug, Default)]
+pub struct Awaited(Mutex<AwaitedInner>);
+
+#[derive(Debug, Default)]
+struct AwaitedInner {
+    waiting: HashMap<(u32, u64), Reply>,
+    answered: HashMap<(u32, u64), Answered>,
+    order: VecDeque<(u32, u64)>,
+}
+
+/// Answers that are kept for those who ask late.
+const ANSWERED_KEPT: usize = 4_096;
+
+impl Awaited {
+    /// A command was answered.
+    pub fn answered(&self, stream: u32, offset: u64, answer: Answered) {
+        let mut inner = self.0.lock().expect("no panic while held");
+        let key = (stream, offset);
+        let waiting = inner.waiting.remove(&key);
+        if inner.order.len() == ANSWERED_KEPT
+            && let Some(oldest) = inner.order.pop_front()
+        {
+            inner.answered.remove(&oldest);
+        }
+        inner.order.push_back(key);
+        inner.answered.insert(key, answer.clone());
+        drop(inner);
+        if let Some(reply) = waiting {
+            reply.send(Ok(answer));
+        }
+    }
+
+    /// Gives `reply` the answer to the command at an offset as soon as it is there. One that was given long ago does not
+    /// come: it is asked for by the command's id.
+    pub fn expect(&self, stream: u32, offset: u64, reply: Reply) {
+        let mut inner = self.0.lock().expect("no panic while held");
+        match inner.answered.get(&(stream, offset)).cloned() {
+            Some(answered) => {
+                drop(inner);
+                reply.send(Ok(answered));
+            }
+            None => drop(inner.waiting.insert((stream, offset), reply)),
+        }
+    }
+
+    /// The lane is lost: whoever waits asks its next owner.
+    pub fn forget(&self) {
+        let inner = std::mem::take(&mut *self.0.lock().expect("no panic while held"));
+        for reply in inner.waiting.into_values() {
+            reply.send(Err(Unanswered::Interrupted));
+        }
+    }
 }
 
 /// The answers of one stream of commands. Bounded by its owner, who never has more than its window in flight.
@@ -89,6 +146,12 @@ pub enum Unanswered {
     /// The host is stopping or its lane was lost before the commit was certain.
     #[error("the host is stopping or lost the lane; send the command again with the same command id")]
     Interrupted,
+    /// It is in its topic, and the host that owns this lane answers it.
+    #[error("the command is in its topic and is answered by the host that owns its lane: ask for its outcome")]
+    Elsewhere {
+        /// Its offset in its topic.
+        offset: u64,
+    },
     /// The disk is full; nothing was committed.
     #[error("{0}")]
     DiskFull(String),
@@ -221,10 +284,28 @@ pub struct Parts {
     pub history: Arc<dyn crate::log::History>,
     /// The state store.
     pub store: Arc<Store>,
+    /// Where commands go that must be appended to a log of commands first; without it they go to their lanes.
+    pub intake: Option<Arc<dyn Take>>,
     /// Reads of the past at once.
     pub readers_max: usize,
     /// Reads of the past that wait for their turn.
     pub readers_waiting_max: usize,
+}
+
+/// A log of commands as the ways in see it.
+pub trait Take: Send + Sync {
+    /// Where commands are handed in; none once it is closed.
+    fn sender(&self) -> Option<mpsc::Sender<Submission>>;
+    /// Whether this host was told which lanes are its own.
+    fn joined(&self) -> bool;
+    /// Whether a partition belongs to a lane of this host.
+    fn is_ours(&self, partition: u32) -> bool;
+    /// Where the API of the owner of a partition's lane is reached, as far as that is known.
+    fn owner(&self, partition: u32) -> Option<String>;
+    /// Where this host is reached by others.
+    fn own_address(&self) -> Option<String>;
+    /// Gives `reply` the answer to the command at an offset of a type's partition as soon as it is there.
+    fn expect(&self, of: &AggregateType, partition: u32, offset: u64, reply: Reply);
 }
 
 struct Inner {
@@ -253,9 +334,10 @@ impl Engine {
         if let Some(ended) = self.0.ended.load_full() {
             return (*ended).clone();
         }
-        let lanes = &self.0.parts.lanes;
+        let wanted = |board: &Board| board.wanted.load(Ordering::Acquire);
+        let lanes: Vec<_> = self.0.parts.lanes.iter().filter(|(_, board)| wanted(board)).collect();
         let ready = lanes.iter().filter(|(_, board)| board.ready.load(Ordering::Acquire)).count();
-        if ready == lanes.len() {
+        if ready == lanes.len() && self.0.parts.intake.as_ref().is_none_or(|intake| intake.joined()) {
             return Status::Ready;
         }
         Status::Starting {
@@ -311,6 +393,26 @@ impl Engine {
         }
     }
 
+    /// Where the owner of an aggregate is reached, if that is another host.
+    pub fn owner_elsewhere(&self, id: &AggregateId) -> Option<String> {
+        let intake = self.0.parts.intake.as_ref()?;
+        let partition = partition_of(id.as_str(), self.0.parts.partitions);
+        if intake.is_ours(partition) { None } else { intake.owner(partition) }
+    }
+
+    /// Where this host is reached by others, if there are any.
+    pub fn own_address(&self) -> Option<String> {
+        self.0.parts.intake.as_ref()?.own_address()
+    }
+
+    /// The answer to a command at an offset of its log of commands, waited for; `None` if there is no such log.
+    pub async fn outcome_at(&self, of: &AggregateType, id: &AggregateId, offset: u64) -> Option<Answered> {
+        let intake = self.0.parts.intake.as_ref()?;
+        let (reply, answer) = oneshot::channel();
+        intake.expect(of, partition_of(id.as_str(), self.0.parts.partitions), offset, Reply::Once(reply));
+        answer.await.ok()?.ok()
+    }
+
     /// Whether a module is active for the type.
     ///
     /// # Errors
@@ -328,6 +430,13 @@ impl Engine {
     /// [`Refused`]; the command was not recorded.
     pub fn try_submit(&self, submission: Submission) -> Result<(), Refused> {
         self.serving().map_err(Refused::Unavailable)?;
+        if let Some(intake) = &self.0.parts.intake {
+            let closed = || Refused::Unavailable("the host is stopping".to_owned());
+            return intake.sender().ok_or_else(closed)?.try_send(submission).map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => Refused::Busy,
+                mpsc::error::TrySendError::Closed(_) => closed(),
+            });
+        }
         self.lane(submission.command.partition).0.try_push(submission)
     }
 
@@ -337,6 +446,9 @@ impl Engine {
     /// # Errors
     /// [`Refused::Unavailable`]; every reply not handed over gets [`Unanswered::Interrupted`].
     pub async fn submit(&self, submissions: Vec<Submission>) -> Result<(), Refused> {
+        if let Some(intake) = &self.0.parts.intake {
+            return append(&**intake, self.serving(), submissions).await;
+        }
         let lanes = self.0.parts.lanes.len();
         let mut by_lane: Vec<Vec<Submission>> = (0..lanes).map(|_| Vec::new()).collect();
         for submission in submissions {
@@ -464,7 +576,8 @@ impl Engine {
         self.past(move |log| history::events(log, &of, &id, head, from, limit)).await.map(Some)
     }
 
-    /// Ids and versions of a type's aggregates in byte order of id, after `after`, at most `limit`.
+    /// Ids and versions of a type's aggregates in byte order of id, after `after`, at most `limit`. Of the lanes that this
+    /// host has, where several hosts share them.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -477,7 +590,8 @@ impl Engine {
         self.rules(of)?;
         self.serving().map_err(ReadError::Unavailable)?;
         let mut answers = Vec::new();
-        for (inbox, _) in &self.0.parts.lanes {
+        let ours = self.0.parts.lanes.iter().filter(|(_, board)| board.wanted.load(Ordering::Acquire));
+        for (inbox, _) in ours {
             let (reply, answer) = oneshot::channel();
             inbox.ask(Read::Unstored(of.clone(), after.map(str::to_owned), reply))?;
             answers.push(answer);
@@ -522,4 +636,22 @@ impl Engine {
         let checked = task.await.map_err(|error| format!("the check of the module ended: {error}"))?;
         checked.map(|activated| activated.digest).map_err(|refused| refused.to_string())
     }
+}
+
+/// Hands commands in, in order, waiting where the queue is full.
+async fn append(intake: &dyn Take, serving: Result<(), String>, submissions: Vec<Submission>) -> Result<(), Refused> {
+    let sender = serving.and_then(|()| intake.sender().ok_or_else(|| "the host is stopping".to_owned()));
+    let mut refused = None;
+    for submission in submissions {
+        let sent = match (&sender, &refused) {
+            (Ok(sender), None) => sender.send(submission).await.map_err(|error| ("the host is stopping", error.0)),
+            (Err(why), _) => Err((why.as_str(), submission)),
+            (_, Some(_)) => Err(("the host is stopping", submission)),
+        };
+        if let Err((why, submission)) = sent {
+            submission.reply.send(Err(Unanswered::Interrupted));
+            refused = Some(Refused::Unavailable(why.to_owned()));
+        }
+    }
+    refused.map_or(Ok(()), Err)
 }

@@ -11,6 +11,7 @@ mod admin;
 mod body;
 pub mod client;
 mod command;
+mod elsewhere;
 mod guarded;
 mod headers;
 mod metrics;
@@ -110,6 +111,7 @@ fn api(gateway: Gateway) -> Router {
         .route("/v1/{type}/{id}/commands/{command_id}", get(command::outcome))
         .fallback(no_route)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(gateway.clone(), elsewhere::pass_on))
         .layer(middleware::from_fn(same_origin))
         .with_state(gateway)
 }

@@ -1,5 +1,6 @@
 //! JSON at the edge, MessagePack inside: transcoding without a tree in between, and a hash that forgives key order.
 
+pub mod text;
 mod transcode;
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -13,6 +14,14 @@ pub use transcode::Packed;
 pub fn to_messagepack(json: &[u8]) -> Result<Vec<u8>, String> {
     let packed: Packed = serde_json::from_slice(json).map_err(|e| e.to_string())?;
     Ok(packed.0.into())
+}
+
+/// Appends the MessagePack of bytes of JSON. After an error, what was appended is no value.
+///
+/// # Errors
+/// As [`to_messagepack`].
+pub fn append_messagepack(json: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+    transcode::append(&mut serde_json::Deserializer::from_slice(json), out).map_err(|e| e.to_string())
 }
 
 /// Bytes of MessagePack become JSON text appended to `out`.

@@ -72,6 +72,8 @@ pub struct Settings {
 /// What others may see of a lane while it runs.
 #[derive(Debug, Default)]
 pub struct Board {
+    /// The lane is to run on this host.
+    pub wanted: AtomicBool,
     /// The lane is restored and decides.
     pub ready: AtomicBool,
     /// Events folded by the restore so far.
@@ -283,8 +285,10 @@ impl Lane {
             Control::Committed(committed) => self.on_committed(committed),
             Control::Modules => {
                 self.adopt_modules();
-                Ok(())
+                if self.log.wants_new_take() { self.take_anew() } else { Ok(()) }
             }
+            Control::Lost => Err(LogError::Revoked { lane: self.settings.lane }),
+            Control::Broken(why) => Err(LogError::Fatal(why)),
             Control::Read(read) => self.read(read),
             Control::Stop => {
                 self.stopping = true;

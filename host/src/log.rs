@@ -114,6 +114,11 @@ pub trait LaneLog: Send {
         Offsets::Dense
     }
 
+    /// Whether the lane must be taken anew because there are other streams now: rules of another type became active.
+    fn wants_new_take(&mut self) -> bool {
+        false
+    }
+
     /// The lane is restored: its commands may come, beginning with the given offset of each stream. Logs that hold no
     /// commands of their own have nothing to do.
     ///

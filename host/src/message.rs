@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 pub const AGGREGATE_ID_BYTES_MAX: usize = 256;
 /// Longest command id in bytes.
 pub const COMMAND_ID_BYTES_MAX: usize = 128;
+/// Longest correlation id in bytes.
+pub const CORRELATION_ID_BYTES_MAX: usize = 256;
 /// Names that a path of the HTTP API already uses, so no aggregate type may.
 const RESERVED_TYPES: [&str; 5] = ["modules", "commands", "events", "openapi", "docs"];
 
@@ -273,6 +275,28 @@ impl FailureReason {
             Self::Quarantined => "quarantined",
         }
     }
+}
+
+/// Whether a text may be a correlation id: at most [`CORRELATION_ID_BYTES_MAX`] bytes without control characters.
+pub fn is_correlation_id(text: &str) -> bool {
+    text.len() <= CORRELATION_ID_BYTES_MAX && !text.chars().any(char::is_control)
+}
+
+/// Whether a text is a `traceparent` of W3C Trace Context.
+pub fn is_traceparent(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let hex = |part: &str, length: usize| {
+        part.len() == length && part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    };
+    let some = |part: &str| part.bytes().any(|b| b != b'0');
+    parts.len() == 4
+        && hex(parts[0], 2)
+        && parts[0] != "ff"
+        && hex(parts[1], 32)
+        && some(parts[1])
+        && hex(parts[2], 16)
+        && some(parts[2])
+        && hex(parts[3], 2)
 }
 
 /// The partition an aggregate lives in: Kafka's murmur2 of its id, as Kafka's Java client computes it, modulo `partitions`.

@@ -5,6 +5,7 @@ pub mod asking;
 pub mod disk;
 pub mod folder;
 pub mod hostile;
+pub mod hosts;
 pub mod kills;
 pub mod promises;
 pub mod restarts;
@@ -41,6 +42,7 @@ families! {
     "restarts" => restarts::run;
     "disk" => disk::run;
     "promises" => promises::run;
+    "hosts" => hosts::run;
 }
 
 /// A family by its name.

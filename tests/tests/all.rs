@@ -45,4 +45,5 @@ families! {
     a_start_finds_what_was_left_or_says_what_is_wrong = "restarts";
     a_disk_that_fails_or_is_full_costs_nothing_acknowledged = "disk";
     the_api_keeps_its_promises = "promises";
+    hosts_that_share_a_log_on_kafka_answer_once = "hosts";
 }

@@ -1,12 +1,12 @@
 //! The repository's commands. No dependencies: it shells out, so that `cargo xtask` itself builds in a second.
 
 mod reports;
-mod run;
 mod tidy;
 
 use std::process::ExitCode;
 
-use run::{Failed, cargo, program};
+use xtask::kafka::{Cluster, Spec};
+use xtask::run::{self, Failed, cargo, program};
 
 const HELP: &str = "\
 cargo xtask COMMAND
@@ -15,6 +15,7 @@ cargo xtask COMMAND
   test [FILTER]                             everything that proves a promise
   bench core [--quick]                      the figures, as a table and target/reports/bench-core.json
   torture --minutes N [--seed S]            the fault families of the tests, at any length
+  kafka up | down | tool                    a real broker without Docker; `cargo xtask kafka` says more
   tidy                                      the repository's own rules
   guests                                    build the modules that demo and tests use
 ";
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         ["test", rest @ ..] => test(rest),
         ["bench", "core", rest @ ..] => bench(rest),
         ["torture", rest @ ..] => torture(rest),
+        ["kafka", rest @ ..] => xtask::kafka::command::run(rest),
         ["tidy"] => tidy::run(),
         ["guests"] => guests(Targets::Programs).map(drop),
         ["setup"] => setup(),
@@ -41,8 +43,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// What a fresh machine lacks: the Wasm target. Done once; says what it does.
+/// What a fresh machine lacks for a build. Done once; says what it does.
 fn setup() -> Result<(), Failed> {
+    wasm_target()?;
+    openssl()
+}
+
+fn wasm_target() -> Result<(), Failed> {
     const TARGET: &str = "wasm32-unknown-unknown";
     let sysroot = run::output("rustc", &["--print", "sysroot"])?;
     if std::path::Path::new(sysroot.trim()).join("lib/rustlib").join(TARGET).join("lib").is_dir() {
@@ -53,6 +60,21 @@ fn setup() -> Result<(), Failed> {
         Failed(format!(
             "the target {TARGET} is missing and rustup could not add it: add it by hand (`rustup target add {TARGET}`). \
              Where rustup can download nothing, docs/how-to/write-a-module.md names a way without it"
+        ))
+    })
+}
+
+/// librdkafka speaks TLS and SCRAM through the system's OpenSSL. Who names another one by `OPENSSL_DIR` has it.
+fn openssl() -> Result<(), Failed> {
+    let found = run::output("pkg-config", &["--exists", "openssl"]).is_ok();
+    if found || std::env::var_os("OPENSSL_DIR").is_some() {
+        return Ok(());
+    }
+    println!("set-up: the Kafka client is built against OpenSSL, and its headers are missing");
+    run::apt_install(&["libssl-dev", "pkg-config"]).map_err(|Failed(why)| {
+        Failed(format!(
+            "OpenSSL's headers are missing and could not be installed ({why}): install libssl-dev and pkg-config \
+             (Fedora: openssl-devel, pkgconf), or name another OpenSSL by OPENSSL_DIR"
         ))
     })
 }
@@ -133,9 +155,7 @@ fn setup_for_tests() -> Result<(), Failed> {
     if run::output("strace", &["-V"]).is_ok() {
         return Ok(());
     }
-    println!("set-up: installing strace (apt-get install strace)");
-    let install = ["install", "-y", "-qq", "strace"];
-    if program("apt-get", &["update", "-qq"]).and_then(|()| program("apt-get", &install)).is_err() {
+    if run::apt_install(&["strace"]).is_err() {
         println!(
             "strace could not be installed: the tests that make syncs fail will skip. Install it by hand for them"
         );
@@ -151,7 +171,9 @@ fn test(rest: &[&str]) -> Result<(), Failed> {
     guests(Targets::All)?;
     let mut args = vec!["test", "--release", "--locked", "--workspace", "--no-fail-fast"];
     args.extend(rest);
-    reports::test(&args)
+    // Tests of the log on Kafka want a real broker; it ends with this process.
+    let broker = Cluster::private(&Spec::named("tests"))?;
+    reports::test(&args, &[("ORDAIN_TEST_KAFKA", &broker.bootstrap())])
 }
 
 fn bench(rest: &[&str]) -> Result<(), Failed> {

@@ -2,11 +2,14 @@
 
 use std::io::{BufRead, BufReader};
 
-use crate::run::{Failed, piped};
+use xtask::run::{Failed, piped};
 
-/// Runs `cargo test` with `args`, shows what it prints, and closes with the sums.
-pub fn test(args: &[&str]) -> Result<(), Failed> {
-    let mut child = piped("cargo", args).spawn().map_err(|error| Failed(format!("cannot run cargo: {error}")))?;
+/// Runs `cargo test` with `args` and more variables, shows what it prints, and closes with the sums.
+pub fn test(args: &[&str], variables: &[(&str, &str)]) -> Result<(), Failed> {
+    let mut child = piped("cargo", args)
+        .envs(variables.iter().copied())
+        .spawn()
+        .map_err(|error| Failed(format!("cannot run cargo: {error}")))?;
     let (mut passed, mut failed, mut ignored) = (0, 0, 0);
     if let Some(out) = child.stdout.take() {
         for line in BufReader::new(out).lines().map_while(Result::ok) {

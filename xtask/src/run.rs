@@ -4,7 +4,16 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// Why a command of the repository failed, for the one who called it.
+#[derive(Debug)]
 pub struct Failed(pub String);
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Failed {}
 
 /// The repository's root.
 pub fn root() -> PathBuf {
@@ -55,4 +64,15 @@ pub fn piped(name: &str, args: &[&str]) -> Command {
     let mut command = command(name, args);
     command.stdout(std::process::Stdio::piped());
     command
+}
+
+/// Installs packages of the system where apt can, and says so.
+///
+/// # Errors
+/// As [`program`]: there is no apt, or it may not.
+pub fn apt_install(packages: &[&str]) -> Result<(), Failed> {
+    println!("set-up: apt-get install {}", packages.join(" "));
+    let mut install = vec!["install", "-y", "-qq"];
+    install.extend(packages);
+    program("apt-get", &["update", "-qq"]).and_then(|()| program("apt-get", &install))
 }

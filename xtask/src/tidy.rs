@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::run::{Failed, output, root};
+use xtask::run::{Failed, output, root};
 
 /// Outside things, and the only places that may name them in code.
 const LAYERS: [(&str, &[&str], &str); 8] = [
     ("wasmtime", &["host/src/decider/"], "convert at the edge of host/src/decider"),
     ("wasmparser", &["host/src/decider/", "host/src/cli/build/"], "the gate is in host/src/decider"),
-    ("rdkafka", &["host/src/log/kafka/"], "Kafka is named only by its log"),
+    ("rdkafka", &["host/src/log/kafka"], "Kafka is named only by its log"),
     ("axum", &["host/src/gateway"], "HTTP types stay under host/src/gateway"),
     ("hyper", &["host/src/gateway", "tests/src/", "benches/src/"], "HTTP types stay under host/src/gateway"),
     (

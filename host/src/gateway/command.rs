@@ -4,8 +4,10 @@ use axum::body::Body;
 use axum::extract::{FromRequestParts as _, Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
+use serde::Deserialize;
 use tokio::sync::oneshot;
 
+use super::elsewhere;
 use super::headers::Envelope;
 use super::problem::{Kind, Problem};
 use super::render::{self, write_outcome, write_string};
@@ -24,7 +26,15 @@ pub async fn submit(State(gateway): State<Gateway>, request: Request) -> Result<
     let respond_async = envelope.respond_async;
     let command = read_command(&gateway, target, envelope, body).await?;
     let (id, location) = (command.command_id.clone(), location(&command));
-    let answered = decide(&gateway, command).await.map_err(|problem| problem.about(id))?;
+    let aggregate = command.aggregate_id.clone();
+    let answered = match decide(&gateway, command).await.map_err(|problem| problem.about(id.clone()))? {
+        Decided::Here(answered) => answered,
+        Decided::Elsewhere { offset } => {
+            let limit_ms = gateway.config.http.request_timeout_ms;
+            let outcome = elsewhere::outcome(&gateway, &aggregate, &location, offset, limit_ms).await;
+            return outcome.ok_or_else(|| not_known_yet(limit_ms).about(id));
+        }
+    };
     gateway.metrics.outcome(&answered.entry().answer, answered.repeated);
     Ok(if respond_async { taken(&answered, &location) } else { outcome_response(&answered) })
 }
@@ -55,19 +65,30 @@ async fn read_command(gateway: &Gateway, to: Target, envelope: Envelope, body: B
     })
 }
 
+/// What became of a command that was handed over.
+enum Decided {
+    /// It was answered here.
+    Here(Answered),
+    /// It is at this offset of its topic, and another host answers it.
+    Elsewhere { offset: u64 },
+}
+
+fn not_known_yet(limit_ms: u64) -> Problem {
+    let detail = format!(
+        "the outcome was not known within {limit_ms} ms: send the command again with the same command id, or ask for its outcome"
+    );
+    Problem::new(Kind::NotKnownYet, detail)
+}
+
 /// Hands the command over and waits for its commit.
-async fn decide(gateway: &Gateway, command: Command) -> Result<Answered, Problem> {
+async fn decide(gateway: &Gateway, command: Command) -> Result<Decided, Problem> {
     let limit_ms = gateway.config.http.request_timeout_ms;
-    let late = || {
-        let detail = format!(
-            "the outcome was not known within {limit_ms} ms: send the command again with the same command id, or ask for its outcome"
-        );
-        Problem::new(Kind::NotKnownYet, detail)
-    };
+    let late = || not_known_yet(limit_ms);
     let (reply, answer) = oneshot::channel();
     gateway.engine.try_submit(Submission { command, reply: Reply::Once(reply) })?;
     let answer = match within(limit_ms, late, answer).await {
-        Ok(answer) => answer.unwrap_or(Err(Unanswered::Interrupted)).map_err(Problem::from),
+        Ok(Ok(Err(Unanswered::Elsewhere { offset }))) => return Ok(Decided::Elsewhere { offset }),
+        Ok(answer) => answer.unwrap_or(Err(Unanswered::Interrupted)).map(Decided::Here).map_err(Problem::from),
         Err(late) => Err(late),
     };
     answer.inspect_err(|_| gateway.metrics.unanswered())
@@ -105,6 +126,16 @@ fn outcome_response(answered: &Answered) -> Response {
     body::json(render::status(&entry.answer), out)
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OutcomeQuery {
+    /// Offset of the command in its topic.
+    offset: Option<u64>,
+}
+
+/// Longest wait for the answer to a command at an offset; whoever asks, asks again.
+const OFFSET_WAIT_MS: u64 = 2_000;
+
 /// `GET /v1/{type}/{id}/commands/{command_id}`: the outcome of a command that was answered before.
 pub async fn outcome(State(gateway): State<Gateway>, request: Request) -> Result<Response, Problem> {
     let (mut parts, _) = request.into_parts();
@@ -112,6 +143,15 @@ pub async fn outcome(State(gateway): State<Gateway>, request: Request) -> Result
     let command = CommandId::parse(&segment(&mut parts, "command_id").await?).map_err(Problem::bad_request)?;
     let limit_ms = gateway.config.http.request_timeout_ms;
     let answered = within(limit_ms, super::reads::late(limit_ms), gateway.engine.outcome(&of, &id, &command)).await??;
+    // Known by the host that appended it: then it is waited for, as it is on its way to this one.
+    let asked: OutcomeQuery = super::reads::query(&parts.uri)?;
+    let answered = match (answered, asked.offset) {
+        (None, Some(offset)) => {
+            let wait = gateway.engine.outcome_at(&of, &id, offset);
+            tokio::time::timeout(std::time::Duration::from_millis(OFFSET_WAIT_MS), wait).await.ok().flatten()
+        }
+        (answered, _) => answered,
+    };
     let Some(answered) = answered else {
         let detail = format!(
             "{of} \"{id}\" has no outcome for this command id, or it was too long ago: it may be on its way, or was never sent"

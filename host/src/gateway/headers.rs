@@ -4,10 +4,9 @@ use axum::http::{HeaderMap, HeaderName};
 use rmp::encode::{write_map_len, write_str};
 
 use super::problem::Problem;
-use crate::message::CommandId;
+pub use crate::message::CORRELATION_ID_BYTES_MAX;
+use crate::message::{CommandId, is_correlation_id, is_traceparent};
 
-/// Longest correlation id in bytes.
-pub const CORRELATION_ID_BYTES_MAX: usize = 256;
 /// Headers with this prefix become the command's metadata: `X-Ordain-Metadata-Channel: web` is `{"channel":"web"}`.
 pub const METADATA_PREFIX: &str = "x-ordain-metadata-";
 
@@ -57,7 +56,7 @@ impl Envelope {
 /// # Errors
 /// A bad-request problem.
 pub fn correlation_id(text: &str) -> Result<Box<str>, Problem> {
-    if text.len() > CORRELATION_ID_BYTES_MAX || text.chars().any(char::is_control) {
+    if !is_correlation_id(text) {
         return Err(Problem::bad_request(format!(
             "the correlation id is not valid: use at most {CORRELATION_ID_BYTES_MAX} bytes without control characters"
         )));
@@ -101,22 +100,6 @@ fn expected_version(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
 pub fn quoted_version(tag: &str) -> Option<u64> {
     let digits = tag.strip_prefix('"')?.strip_suffix('"')?;
     digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
-}
-
-fn is_traceparent(text: &str) -> bool {
-    let parts: Vec<&str> = text.split('-').collect();
-    let hex = |part: &str, length: usize| {
-        part.len() == length && part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-    };
-    let some = |part: &str| part.bytes().any(|b| b != b'0');
-    parts.len() == 4
-        && hex(parts[0], 2)
-        && parts[0] != "ff"
-        && hex(parts[1], 32)
-        && some(parts[1])
-        && hex(parts[2], 16)
-        && some(parts[2])
-        && hex(parts[3], 2)
 }
 
 fn prefers_async(headers: &HeaderMap) -> bool {

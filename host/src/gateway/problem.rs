@@ -192,6 +192,7 @@ impl From<Unanswered> for Problem {
     fn from(unanswered: Unanswered) -> Self {
         let kind = match unanswered {
             Unanswered::DiskFull(_) => Kind::DiskFull,
+            Unanswered::Elsewhere { .. } => Kind::NotKnownYet,
             Unanswered::Interrupted | Unanswered::LogFailed(_) => Kind::Unavailable,
         };
         Self::new(kind, unanswered.to_string())

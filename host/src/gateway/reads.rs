@@ -132,7 +132,7 @@ fn limit(asked: Option<usize>) -> Result<usize, Problem> {
     }
 }
 
-fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
+pub(super) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
     Query::try_from_uri(uri)
         .map(|Query(asked)| asked)
         .map_err(|e| Problem::bad_request(format!("the query ?{} is not valid: {e}", uri.query().unwrap_or_default())))

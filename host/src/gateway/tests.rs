@@ -52,8 +52,8 @@ impl Host {
         let store = Arc::new(Store::open(&folder.path().join("store"), log.id(), log.end(), PARTITIONS).unwrap());
         let book = NativeRules::<Account>::book();
         let maker = Arc::clone(&log);
-        let lanes = Lanes::start(&Shared {
-            log: Box::new(move |lane, on_committed| Box::new(maker.lane(lane, on_committed))),
+        let lanes = Lanes::start(Shared {
+            log: Box::new(move |lane, _, on_committed| Box::new(maker.lane(lane, on_committed))),
             history: log.reader(),
             store: Arc::clone(&store),
             book: Arc::clone(&book),
@@ -69,6 +69,7 @@ impl Host {
             modules: None,
             history: log.reader(),
             store,
+            intake: None,
             readers_max: 4,
             readers_waiting_max: 64,
         });
@@ -123,7 +124,7 @@ impl Host {
     pub(crate) async fn stop(self) {
         self.stop.send_replace(true);
         tokio::time::timeout(Duration::from_secs(20), self.served).await.expect("drained in time").unwrap();
-        tokio::task::spawn_blocking(|| self.lanes.stop()).await.unwrap();
+        tokio::task::spawn_blocking(move || self.lanes.stop()).await.unwrap();
     }
 }
 

@@ -30,6 +30,15 @@ impl<'de> Deserialize<'de> for Packed {
     }
 }
 
+/// Appends the only value of a JSON text.
+pub fn append<'de, R: serde_json::de::Read<'de>>(
+    from: &mut serde_json::Deserializer<R>,
+    out: &mut Vec<u8>,
+) -> Result<(), serde_json::Error> {
+    from.deserialize_any(Value(out))?;
+    from.end()
+}
+
 /// Appends one value.
 struct Value<'a>(&'a mut Vec<u8>);
 

@@ -26,6 +26,10 @@ pub enum Control {
     Read(Read),
     /// Answer what is queued, then end.
     Stop,
+    /// The lane was given to another host: drop everything and end.
+    Lost,
+    /// Commands cannot be read on; the text says why and what to do.
+    Broken(String),
 }
 
 /// A question to a lane. Answered between batches, from committed state only.
@@ -51,6 +55,11 @@ pub struct Work {
 
 struct Queues {
     work: Work,
+    /// Commands from a log of commands, in its order, with their units.
+    fed: VecDeque<Submission>,
+    fed_units: u32,
+    /// Counts feeds: what an earlier one brings is not taken any more.
+    feed: u64,
     /// No commands are taken any more, and why.
     closed: Option<String>,
 }
@@ -59,6 +68,8 @@ struct Queues {
 pub struct Inbox {
     queues: Mutex<Queues>,
     arrived: Condvar,
+    fed_room: Condvar,
+    fed_max: usize,
     room: Semaphore,
     room_units: Semaphore,
     units_max: u32,
@@ -76,8 +87,16 @@ impl Inbox {
     pub fn new(commands_max: usize, bytes_max: usize) -> Self {
         let units_max = bytes_max.div_ceil(UNIT_BYTES).max(1) as u32;
         Self {
-            queues: Mutex::new(Queues { work: Work::default(), closed: None }),
+            queues: Mutex::new(Queues {
+                work: Work::default(),
+                fed: VecDeque::new(),
+                fed_units: 0,
+                feed: 0,
+                closed: None,
+            }),
             arrived: Condvar::new(),
+            fed_room: Condvar::new(),
+            fed_max: commands_max.max(1),
             room: Semaphore::new(commands_max),
             room_units: Semaphore::new(units_max as usize),
             units_max,
@@ -146,6 +165,35 @@ impl Inbox {
         Ok(())
     }
 
+    /// Begins a new feed from the log of commands: what an earlier one brought is dropped, as it will come again.
+    pub fn begin_feed(&self) -> u64 {
+        let mut queues = self.lock();
+        queues.fed.clear();
+        queues.fed_units = 0;
+        queues.feed += 1;
+        let feed = queues.feed;
+        drop(queues);
+        self.fed_room.notify_all();
+        feed
+    }
+
+    /// Adds commands of a feed in order, waiting for room. Returns whether the feed is still the current one.
+    pub fn feed(&self, feed: u64, submissions: Vec<Submission>) -> bool {
+        let units: u32 = submissions.iter().map(units_of).sum();
+        let mut queues = self.lock();
+        while queues.feed == feed && (queues.fed.len() >= self.fed_max || queues.fed_units >= self.units_max) {
+            queues = self.fed_room.wait(queues).expect("no panic while the inbox is held");
+        }
+        if queues.feed != feed {
+            return false;
+        }
+        queues.fed_units += units;
+        queues.fed.extend(submissions);
+        drop(queues);
+        self.arrived.notify_one();
+        true
+    }
+
     /// Tells the lane something. Bounded by its senders: one commit is on its way at a time, modules change seldom.
     pub fn tell(&self, control: Control) {
         self.lock().work.control.push_back(control);
@@ -173,7 +221,9 @@ impl Inbox {
     /// `patience` has passed if given.
     pub fn take(&self, commands_max: usize, patience: Option<Duration>) -> Work {
         let mut queues = self.lock();
-        let nothing = |q: &mut Queues| q.work.control.is_empty() && (commands_max == 0 || q.work.commands.is_empty());
+        let nothing = |q: &mut Queues| {
+            q.work.control.is_empty() && (commands_max == 0 || (q.work.commands.is_empty() && !q.has_fed()))
+        };
         queues = match patience {
             None => self.arrived.wait_while(queues, nothing).expect("no panic while the inbox is held"),
             Some(limit) => {
@@ -181,22 +231,29 @@ impl Inbox {
             }
         };
         let control = std::mem::take(&mut queues.work.control);
-        let commands = if queues.work.commands.len() <= commands_max {
+        let mut commands = if queues.work.commands.len() <= commands_max {
             std::mem::take(&mut queues.work.commands)
         } else {
             queues.work.commands.drain(..commands_max).collect()
         };
+        let own = commands.len();
+        if queues.has_fed() {
+            let most = queues.fed.len().min(commands_max - own);
+            commands.extend(queues.fed.drain(..most));
+            queues.fed_units -= commands.iter().skip(own).map(units_of).sum::<u32>();
+            self.fed_room.notify_all();
+        }
         drop(queues);
         let reads = control.iter().filter(|one| matches!(one, Control::Read(_))).count();
         self.reads.add_permits(reads);
-        self.give_back(&commands);
+        self.give_back(commands.iter().take(own));
         Work { commands, control }
     }
 
-    fn give_back(&self, commands: &VecDeque<Submission>) {
-        if !commands.is_empty() {
+    fn give_back<'a>(&self, commands: impl ExactSizeIterator<Item = &'a Submission>) {
+        if commands.len() > 0 {
             self.room.add_permits(commands.len());
-            let units: u32 = commands.iter().map(|one| units_of(one).min(self.units_max)).sum();
+            let units: u32 = commands.map(|one| units_of(one).min(self.units_max)).sum();
             self.room_units.add_permits(units as usize);
         }
     }
@@ -219,10 +276,17 @@ impl Inbox {
     /// Takes everything out without waiting and answers every command with `with`.
     pub fn answer_all(&self, with: &Unanswered) {
         let work = std::mem::take(&mut self.lock().work);
-        self.give_back(&work.commands);
+        self.give_back(work.commands.iter());
         for submission in work.commands {
             submission.reply.send(Err(with.clone()));
         }
+    }
+}
+
+impl Queues {
+    /// Whether a command of the feed may be taken: not any more once the lane is closed, as it stays in its log.
+    fn has_fed(&self) -> bool {
+        self.closed.is_none() && !self.fed.is_empty()
     }
 }
 
@@ -239,6 +303,12 @@ impl Reply {
         match self {
             Self::Once(to) => drop(to.send(answer)),
             Self::Line(to, line) => to.push([(line, answer)]),
+            Self::Fed(to, stream, offset) => {
+                // Without an answer the command comes again, from its log.
+                if let Ok(answer) = answer {
+                    to.answered(stream, offset, answer);
+                }
+            }
         }
     }
 }

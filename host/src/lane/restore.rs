@@ -51,6 +51,7 @@ impl Lane {
         let taken = log.take(from, &mut |block| self.replay(block, &positions, &mut kept));
         self.log = log;
         let term = taken?;
+        // A stream whose first command has not been answered yet begins where its log of commands does.
         let next: Vec<_> =
             self.streams.iter().map(|&stream| (stream, self.machine.settled(stream).next_command_offset)).collect();
         self.log.begin(&next)?;

@@ -84,6 +84,19 @@ impl Lane {
         }
     }
 
+    /// Takes the lane anew without being asked by the log. What is staged is dropped, and comes again.
+    pub(super) fn take_anew(&mut self) -> Result<(), LogError> {
+        let losses = self.losses;
+        match self.wait_for_commit() {
+            Ok(()) => {}
+            // It was taken anew already.
+            Err(LogError::Fenced { .. }) if self.losses != losses => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        self.interrupt(&Unanswered::Interrupted);
+        self.take_lane()
+    }
+
     /// Drops what is staged and tells those who wait for it.
     pub(super) fn interrupt(&mut self, with: &Unanswered) {
         self.losses += 1;

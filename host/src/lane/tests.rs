@@ -22,7 +22,7 @@ const PARTITIONS: u32 = 16;
 struct Host {
     lanes: Lanes,
     engine: Engine,
-    log: EmbeddedLog,
+    log: Arc<EmbeddedLog>,
     store: Arc<Store>,
 }
 
@@ -50,7 +50,7 @@ impl Host {
         let log = Arc::new(log);
         let maker = Arc::clone(&log);
         let shared = Shared {
-            log: Box::new(move |lane, on_committed| Box::new(maker.lane(lane, on_committed))),
+            log: Box::new(move |lane, _, on_committed| Box::new(maker.lane(lane, on_committed))),
             history: log.reader(),
             store: Arc::clone(&store),
             book: Arc::clone(&book),
@@ -58,7 +58,7 @@ impl Host {
             queue_commands_max: 8192,
             queue_bytes_max: 64 << 20,
         };
-        let lanes = Lanes::start(&shared).unwrap();
+        let lanes = Lanes::start(shared).unwrap();
         let engine = Engine::new(crate::engine::Parts {
             partitions: PARTITIONS,
             lanes: lanes.ways.clone(),
@@ -66,11 +66,11 @@ impl Host {
             modules: None,
             history: log.reader(),
             store: Arc::clone(&store),
+            intake: None,
             readers_max: 4,
             readers_waiting_max: 64,
         });
-        drop(shared);
-        let host = Self { lanes, engine, log: Arc::into_inner(log).unwrap(), store };
+        let host = Self { lanes, engine, log, store };
         host.until_ready();
         host
     }

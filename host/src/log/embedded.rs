@@ -12,7 +12,7 @@
 mod committer;
 mod lane;
 mod layout;
-mod lock;
+pub(in crate::log) mod lock;
 #[cfg(test)]
 mod tests;
 

@@ -1,5 +1,399 @@
 //! The log on Apache Kafka: topics that hosts share, one transactional producer per lane.
+//!
+//! Reading order: [`take`] is how a lane is owned, [`commit`] how its answers are written, [`feed`] how its commands come,
+//! [`copy`] what of it is kept here. docs/kafka.md names the rules R1 to R13, each of which closes a double decision that
+//! was seen on a real broker.
 
+pub mod commit;
+pub mod copy;
+pub mod directory;
+pub mod feed;
 pub mod ffi;
+pub mod group;
+pub mod intake;
+pub mod lane;
 pub mod options;
+pub mod records;
+pub mod take;
+#[cfg(test)]
+mod tests;
 pub mod topics;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use rdkafka::ClientConfig;
+
+use super::embedded::lock::Lock;
+use super::segment;
+use super::{LogError, OnCommitted};
+use crate::clock::Stopwatch;
+use crate::engine::Awaited;
+use crate::lane::inbox::Inbox;
+use crate::message::{AggregateType, Digest};
+use copy::Copy;
+use lane::{KafkaLane, Stream};
+use options::Options;
+use topics::Cluster;
+use topics::layout::Layout;
+
+/// Types that a log can have: their slots number the streams.
+pub const TYPES_MAX: u32 = 64;
+/// Bytes of a record, where the topic allows more: Kafka's own default.
+const RECORD_BYTES_MAX: usize = 1_048_588;
+/// Largest result of a module that fits into a record, with room for its headers.
+pub const RESULT_BYTES_MAX: u64 = RECORD_BYTES_MAX as u64 - 32 * 1024;
+
+/// What a host is told of its place among the others.
+pub trait Placement: Send + Sync {
+    /// Whether the group still gives this lane to this host.
+    fn is_ours(&self, lane: u32) -> bool;
+    /// The types whose rules are active here.
+    fn types(&self) -> Vec<AggregateType>;
+    /// The module that decides for each type here.
+    fn modules(&self) -> BTreeMap<String, Digest>;
+}
+
+/// A host's side of a log on Kafka, shared by its lanes.
+pub struct Host {
+    options: Options,
+    cluster: Arc<Cluster>,
+    layout: ArcSwap<Layout>,
+    copy: Copy,
+    placement: Arc<dyn Placement>,
+    adding: Mutex<()>,
+    source: String,
+    address: Mutex<Option<String>>,
+    record_bytes_max: usize,
+    pace: Mutex<Pace>,
+    /// For each lane, when the last commit began that proved it, as time since the machine started, in milliseconds.
+    proofs: Vec<AtomicU64>,
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// Transactions that may begin now: a bucket that fills with time (so that many lanes do not drown a small cluster).
+#[derive(Debug)]
+struct Pace {
+    tokens: f64,
+    since: Stopwatch,
+}
+
+/// An open log on Kafka.
+#[derive(Debug, Clone)]
+pub struct KafkaLog {
+    host: Arc<Host>,
+    _lock: Option<Arc<Lock>>,
+}
+
+impl KafkaLog {
+    /// Reaches the cluster, makes or verifies topics and layout, and opens the local copy in `folder`.
+    ///
+    /// # Errors
+    /// [`LogError::Fatal`] or [`LogError::Corrupt`]: what is wrong, by name, with what to do.
+    pub fn open(
+        options: Options,
+        folder: &Path,
+        segments: segment::Options,
+        placement: Arc<dyn Placement>,
+    ) -> Result<Self, LogError> {
+        std::fs::create_dir_all(folder)
+            .map_err(|e| LogError::Fatal(format!("cannot make the folder {}: {e}", folder.display())))?;
+        let lock = Arc::new(Lock::take(folder)?);
+        let cluster = Cluster::connect(&options)?;
+        let types = placement.types();
+        let opened = cluster.open(&types)?;
+        for warning in &opened.warnings {
+            tracing::warn!("{warning}");
+        }
+        for topic in &opened.created {
+            tracing::info!("topic {topic} was created");
+        }
+        let layout = opened.layout;
+        let name = format!("{}/{}g{}", layout.cluster_id, options.prefix, layout.generation);
+        let copy = Copy::open(&folder.join("copy"), &name, segments)?;
+        let mut record_bytes_max = usize::MAX;
+        for one in &layout.types {
+            let topic = format!("{}{}.events", options.prefix, one.name);
+            record_bytes_max = record_bytes_max.min(cluster.max_message_bytes(&topic)?);
+        }
+        let record_bytes_max = record_bytes_max.min(RECORD_BYTES_MAX);
+        let host = Host::new(options, Arc::new(cluster), layout, copy, placement, record_bytes_max);
+        Ok(Self { host: Arc::new(host), _lock: Some(lock) })
+    }
+
+    /// One lane's side of it. `inbox` gets the commands of the lane; without one there are none.
+    pub fn lane(&self, lane: u32, inbox: Option<(Arc<Inbox>, Arc<Awaited>)>, on_committed: OnCommitted) -> KafkaLane {
+        KafkaLane::new(Arc::clone(&self.host), lane, inbox, on_committed)
+    }
+
+    /// The way of commands from this host into their topics.
+    ///
+    /// # Errors
+    /// As [`intake::Intake::start`].
+    pub fn intake(&self, awaited: Vec<Arc<Awaited>>) -> Result<intake::Intake, LogError> {
+        intake::Intake::start(Arc::clone(&self.host), awaited)
+    }
+
+    /// The owners of all lanes.
+    ///
+    /// # Errors
+    /// As [`directory::Directory::start`].
+    pub fn directory(&self) -> Result<directory::Directory, LogError> {
+        directory::Directory::start(&self.host)
+    }
+
+    /// Where others reach this host.
+    pub fn address(&self) -> Option<String> {
+        self.host.address()
+    }
+
+    /// The local copy.
+    pub fn copy(&self) -> &Copy {
+        &self.host.copy
+    }
+
+    /// What is fixed.
+    pub fn layout(&self) -> Arc<Layout> {
+        self.host.layout()
+    }
+
+    /// Most streams that there can be.
+    pub fn streams_max(&self) -> u32 {
+        TYPES_MAX * self.layout().partitions
+    }
+
+    /// The number of the stream of a type's partition; `None` if the layout does not have the type.
+    pub fn stream_of(&self, of: &AggregateType, partition: u32) -> Option<u32> {
+        let layout = self.layout();
+        layout.of(of).map(|one| one.slot * layout.partitions + partition)
+    }
+
+    /// Where others reach this host, unless it was set.
+    pub fn advertise(&self, address: String) {
+        self.host.address.lock().expect("no panic while held").get_or_insert(address);
+    }
+
+    /// The options it was opened with.
+    pub fn options(&self) -> &Options {
+        &self.host.options
+    }
+
+    /// When the last commit of a lane began that proved the ownership, on the clock of [`crate::clock::boot_time`].
+    pub fn proved_at(&self, lane: u32) -> Option<Duration> {
+        let at = self.host.proofs.get(lane as usize)?.load(Ordering::Acquire);
+        (at > 0).then(|| Duration::from_millis(at))
+    }
+}
+
+impl Host {
+    fn new(
+        options: Options,
+        cluster: Arc<Cluster>,
+        layout: Layout,
+        copy: Copy,
+        placement: Arc<dyn Placement>,
+        record_bytes_max: usize,
+    ) -> Self {
+        Self {
+            source: format!("/ordain/{}", options.prefix.trim_end_matches(['.', '_'])),
+            address: Mutex::new(options.advertised.clone()),
+            pace: Mutex::new(Pace { tokens: 0.0, since: Stopwatch::start() }),
+            proofs: (0..layout.lanes).map(|_| AtomicU64::new(0)).collect(),
+            layout: ArcSwap::from_pointee(layout),
+            record_bytes_max,
+            adding: Mutex::default(),
+            options,
+            cluster,
+            copy,
+            placement,
+        }
+    }
+
+    fn layout(&self) -> Arc<Layout> {
+        self.layout.load_full()
+    }
+
+    fn address(&self) -> Option<String> {
+        self.address.lock().expect("no panic while held").clone()
+    }
+
+    fn proved(&self, lane: u32, began: Duration) {
+        if let Some(proof) = self.proofs.get(lane as usize) {
+            proof.store(u64::try_from(began.as_millis()).unwrap_or(u64::MAX), Ordering::Release);
+        }
+    }
+
+    /// The streams of a lane: the partitions that fall to it, of every type whose rules are active here. Adds types to
+    /// the layout that it does not have yet.
+    fn streams(&self, lane: u32) -> Result<Vec<Stream>, LogError> {
+        // One lane adds a type, the others then find it.
+        let _adding = self.adding.lock().expect("no panic while held");
+        for of in self.placement.types() {
+            let layout = self.layout();
+            if layout.of(&of).is_some() {
+                continue;
+            }
+            if layout.types.len() as u32 >= TYPES_MAX {
+                return Err(LogError::Fatal(format!("there are {TYPES_MAX} types already: {of} cannot be added")));
+            }
+            self.layout.store(Arc::new(self.cluster.add(&layout, &of)?));
+        }
+        Ok(self.streams_of_known_types(lane))
+    }
+
+    fn streams_of_known_types(&self, lane: u32) -> Vec<Stream> {
+        let layout = self.layout();
+        let mut streams = Vec::new();
+        for of in self.placement.types() {
+            let Some(one) = layout.of(&of) else {
+                // It is not known yet, so it makes the list another one.
+                streams.push(Stream { number: u32::MAX, of, partition: 0 });
+                continue;
+            };
+            for partition in (lane..layout.partitions).step_by(layout.lanes as usize) {
+                streams.push(Stream { number: one.slot * layout.partitions + partition, of: of.clone(), partition });
+            }
+        }
+        streams
+    }
+
+    /// The types of streams, each once, in their order: a lane's producer has their topics in this order, behind the
+    /// topic of lanes.
+    fn types_of(streams: &[Stream]) -> Vec<AggregateType> {
+        let mut types: Vec<AggregateType> = Vec::new();
+        for stream in streams {
+            if types.last() != Some(&stream.of) {
+                types.push(stream.of.clone());
+            }
+        }
+        types
+    }
+
+    /// Waits until this host may begin another transaction.
+    fn pace(&self) {
+        let rate = f64::from(self.options.commits_per_second_max.max(1));
+        let wait = {
+            let mut pace = self.pace.lock().expect("no panic while held");
+            pace.tokens = (pace.tokens + pace.since.elapsed().as_secs_f64() * rate).min(rate / 10.0 + 1.0) - 1.0;
+            pace.since = Stopwatch::start();
+            if pace.tokens < 0.0 { -pace.tokens / rate } else { 0.0 }
+        };
+        if wait > 0.0 {
+            std::thread::park_timeout(Duration::from_secs_f64(wait));
+        }
+    }
+
+    /// Waits a while that differs between hosts, so that two do not fence each other in step.
+    fn back_off(&self, attempt: u32) {
+        let longest = 100_u64.saturating_mul(1 << attempt.min(5)).min(3_000);
+        let drawn = uuid::Uuid::now_v7().as_u128() as u64 % longest.max(1);
+        std::thread::park_timeout(Duration::from_millis(50 + drawn));
+    }
+
+    /// Settings of a lane's producer (measured, see docs/kafka.md).
+    fn producer_config(&self, transactional_id: &str) -> ClientConfig {
+        let mut config = self.options.client();
+        for (name, value) in [
+            ("transactional.id", transactional_id),
+            ("transaction.timeout.ms", "10000"),
+            ("message.timeout.ms", "9000"),
+            ("socket.timeout.ms", "10000"),
+            ("linger.ms", "0"),
+            ("retry.backoff.ms", "1"),
+            ("retry.backoff.max.ms", "3"),
+            ("reconnect.backoff.ms", "5"),
+            ("enable.sparse.connections", "false"),
+            ("queue.buffering.max.messages", "2000000"),
+            ("queue.buffering.max.kbytes", "1048576"),
+            ("message.max.bytes", "1000000000"),
+            ("compression.type", "lz4"),
+            ("enable.metrics.push", "false"),
+            ("log_level", "3"),
+        ] {
+            if name == "compression.type" && self.options.properties.contains_key(name) {
+                continue;
+            }
+            config.set(name, value);
+        }
+        config
+    }
+
+    fn consumer_config(&self) -> ClientConfig {
+        let mut config = self.options.client();
+        for (name, value) in [
+            ("group.id", format!("{}reader", self.options.prefix).as_str()),
+            ("isolation.level", "read_committed"),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("auto.offset.reset", "error"),
+            ("enable.partition.eof", "false"),
+            ("check.crcs", "true"),
+            ("fetch.error.backoff.ms", "50"),
+            ("reconnect.backoff.ms", "5"),
+            ("fetch.message.max.bytes", "16777216"),
+            ("enable.metrics.push", "false"),
+            ("log_level", "3"),
+        ] {
+            config.set(name, value);
+        }
+        config
+    }
+
+    /// Settings of the producer that appends commands.
+    fn append_config(&self) -> ClientConfig {
+        let mut config = self.options.client();
+        for (name, value) in [
+            ("enable.idempotence", "true"),
+            ("acks", "all"),
+            ("linger.ms", "0"),
+            ("message.timeout.ms", "15000"),
+            ("retry.backoff.ms", "5"),
+            ("reconnect.backoff.ms", "5"),
+            ("enable.sparse.connections", "false"),
+            ("compression.type", "lz4"),
+            ("message.max.bytes", "10000000"),
+            ("enable.metrics.push", "false"),
+            ("log_level", "3"),
+        ] {
+            config.set(name, value);
+        }
+        config
+    }
+
+    /// Settings of the consumer that restores a lane: throughput.
+    fn restore_config(&self) -> ClientConfig {
+        let mut config = self.consumer_config();
+        for (name, value) in [
+            ("queued.min.messages", "500000"),
+            ("queued.max.messages.kbytes", "131072"),
+            ("fetch.wait.max.ms", "10"),
+            ("fetch.queue.backoff.ms", "1"),
+        ] {
+            config.set(name, value);
+        }
+        config
+    }
+
+    /// Settings of the consumer that reads a lane's commands: bounded memory, no waits of our own making.
+    fn feed_config(&self) -> ClientConfig {
+        let mut config = self.consumer_config();
+        for (name, value) in [
+            ("queued.min.messages", "50000"),
+            ("queued.max.messages.kbytes", "65536"),
+            ("fetch.wait.max.ms", "500"),
+            ("fetch.queue.backoff.ms", "5"),
+        ] {
+            config.set(name, value);
+        }
+        config
+    }
+}

@@ -1,7 +1,10 @@
 //! An owner as the checks see it: it takes a lane, numbers its records densely, and knows what was acknowledged to it.
 
+use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
+
+use ordain_sdk::contract::{Frames, write_frame};
 
 use super::super::segment::format::{Answer, Entry, EntryHead};
 use super::super::test_kit::command;
@@ -17,8 +20,18 @@ pub type Record = (String, u64);
 
 /// The records of blocks, in order.
 pub fn records(blocks: &[Block]) -> Vec<Record> {
-    let record = |entry: Entry<'_>| (String::from_utf8_lossy(entry.body).into_owned(), entry.head.sequence);
+    let record = |entry: Entry<'_>| (text_of(&entry), entry.head.sequence);
     blocks.iter().flat_map(Block::entries).map(|(_, entry)| record(entry)).collect()
+}
+
+/// The text that a command's only event holds. A log that keeps the commands themselves must have it there too.
+pub fn text_of(entry: &Entry<'_>) -> String {
+    let Answer::Accepted { events, .. } = entry.answer else { panic!("the suite writes accepted commands only") };
+    let event = Frames(events).next().expect("there is an event").expect("it is whole");
+    let text: BTreeMap<String, String> = rmp_serde::from_slice(event).expect("it is what was written");
+    let text = text.into_values().next().expect("there is one");
+    assert!(entry.body.is_empty() || entry.body == text.as_bytes(), "the command is the one that was answered");
+    text
 }
 
 /// An aggregate whose partition belongs to a lane, among [`LANES`].
@@ -79,7 +92,10 @@ impl Owner {
         let id = id_of(self.lane);
         for (n, text) in (self.next..).zip(texts) {
             let head = EntryHead { sequence: n, command_offset: n, version: n + 1, module: Digest([7; 32]) };
-            let answer = Answer::Accepted { count: 1, events: b"event" };
+            let mut events = Vec::new();
+            let event = rmp_serde::to_vec(&BTreeMap::from([("Said", &text)])).expect("a map of texts");
+            write_frame(&mut events, &event);
+            let answer = Answer::Accepted { count: 1, events: &events };
             block.push(&head, &command(&id, PARTITIONS, text.as_bytes()), &answer);
         }
         block

@@ -1,3 +1,42 @@
-//! What the safe wrapper of librdkafka lacks. Unsafe code of the Kafka log is below this module alone.
+//! What the safe wrapper of librdkafka lacks: a transactional producer that sees how often EndTxn was sent and does not
+//! poll while it commits, and a consumer that takes many records at once. Unsafe code of the Kafka log is below this
+//! module alone.
 
 pub mod admin;
+pub mod consumer;
+pub mod producer;
+
+use std::fmt;
+
+/// A request to Kafka failed. The flags are librdkafka's; an error without any is to be treated as fatal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KafkaError {
+    /// Its name, as `_FENCED`.
+    pub name: String,
+    /// librdkafka's sentence.
+    pub text: String,
+    /// The client is of no use any more.
+    pub fatal: bool,
+    /// The same call may be made again.
+    pub retriable: bool,
+    /// The transaction must be aborted.
+    pub abortable: bool,
+}
+
+impl KafkaError {
+    /// An error of our own.
+    pub fn other(text: impl Into<String>) -> Self {
+        Self { name: "ordain".into(), text: text.into(), fatal: true, retriable: false, abortable: false }
+    }
+
+    /// Somebody else has taken what this producer was for.
+    pub fn is_fenced(&self) -> bool {
+        matches!(self.name.as_str(), "_FENCED" | "PRODUCER_FENCED" | "INVALID_PRODUCER_EPOCH")
+    }
+}
+
+impl fmt::Display for KafkaError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.text, self.name)
+    }
+}

@@ -12,9 +12,10 @@ use crate::message::AggregateType;
 pub use properties::{is_secret, refused_property};
 
 /// How values are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ValueForm {
+    #[default]
     /// JSON, and MessagePack for a value that JSON could not bring back unchanged.
     Json,
     /// MessagePack.

@@ -165,12 +165,14 @@ impl Cluster {
                         close(&mut open, partition);
                     }
                 }
-                Some(Err(error)) => {
-                    // Connections come and go; what stays wrong ends with the time.
-                    if error.rdkafka_error_code() == Some(rdkafka::error::RDKafkaErrorCode::TopicAuthorizationFailed) {
-                        return Err(self.failed(&what, error));
-                    }
+                Some(Err(error))
+                    if error.rdkafka_error_code()
+                        == Some(rdkafka::error::RDKafkaErrorCode::TopicAuthorizationFailed) =>
+                {
+                    return Err(self.failed(&what, error));
                 }
+                // Connections come and go; what stays wrong ends with the time.
+                Some(Err(_)) => {}
                 Some(Ok(record)) => {
                     let at = usize::try_from(record.partition()).unwrap_or(usize::MAX);
                     if !open.get(at).is_some_and(|open| *open) {

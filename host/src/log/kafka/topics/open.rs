@@ -19,6 +19,9 @@ pub struct Opened {
     pub created: Vec<String>,
 }
 
+/// The layout, unless there is no log yet; the topics; and what is wrong with both.
+pub type Inspected = (Option<Layout>, Vec<Topic>, Vec<Problem>);
+
 impl Cluster {
     /// Makes what is missing, adds `types` to the layout, and verifies everything. Hosts may do this at the same time.
     ///
@@ -85,7 +88,7 @@ impl Cluster {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn inspect(&self) -> Result<(Option<Layout>, Vec<Topic>, Vec<Problem>), LogError> {
+    pub fn inspect(&self) -> Result<Inspected, LogError> {
         let topics = self.topics()?;
         let lanes_topic = self.options.lanes_topic();
         let Some(lanes) = topics.iter().find(|topic| topic.name == lanes_topic).map(|topic| topic.partitions) else {

@@ -1,0 +1,177 @@
+//! The same composition on Kafka: lanes come and go with the group, commands are appended before they are decided.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::mpsc;
+
+use super::{Log, Running, engine, settings};
+use crate::config::Config;
+use crate::decider::modules::{self, Modules};
+use crate::decider::{RuleBook, Sandbox};
+use crate::engine::{Awaited, Reply, Submission, Take, Unanswered};
+use crate::lane::supervisor::{Lanes, Shared};
+use crate::log::kafka::directory::Directory;
+use crate::log::kafka::group::{Member, Ours, Tenant};
+use crate::log::kafka::intake::Intake;
+use crate::log::kafka::options::Options;
+use crate::log::kafka::{KafkaLog, Placement, RESULT_BYTES_MAX};
+use crate::log::segment;
+use crate::message::{AggregateType, Digest};
+use crate::store::{Store, StoreError};
+
+/// What a daemon on Kafka holds beside its lanes.
+pub(super) struct Kafka {
+    log: KafkaLog,
+    member: Mutex<Member>,
+    intake: Arc<Way>,
+}
+
+impl Kafka {
+    /// Takes no more commands and gives the lanes back.
+    pub(super) fn leave(&self) {
+        self.intake.intake.close();
+        self.member.lock().expect("no panic while held").leave();
+    }
+
+    /// Writes down how far the local copy is.
+    pub(super) fn close(self) {
+        self.log.copy().close();
+    }
+}
+
+struct Place {
+    ours: Arc<Ours>,
+    book: Arc<Modules>,
+}
+
+impl Placement for Place {
+    fn is_ours(&self, lane: u32) -> bool {
+        self.ours.has(lane)
+    }
+
+    fn types(&self) -> Vec<AggregateType> {
+        self.book.types().iter().filter_map(|name| AggregateType::parse(name).ok()).collect()
+    }
+
+    fn modules(&self) -> BTreeMap<String, Digest> {
+        let digest = |name: String| self.book.active(&name).map(|rules| (name, rules.digest()));
+        self.book.types().into_iter().filter_map(digest).collect()
+    }
+}
+
+struct Way {
+    intake: Intake,
+    ours: Arc<Ours>,
+    directory: Directory,
+    awaited: Vec<Arc<Awaited>>,
+    log: KafkaLog,
+}
+
+impl Take for Way {
+    fn sender(&self) -> Option<mpsc::Sender<Submission>> {
+        self.intake.sender()
+    }
+
+    fn joined(&self) -> bool {
+        self.ours.joined()
+    }
+
+    fn is_ours(&self, partition: u32) -> bool {
+        self.ours.has(partition % self.log.layout().lanes)
+    }
+
+    fn owner(&self, partition: u32) -> Option<String> {
+        self.directory.address(partition % self.log.layout().lanes)
+    }
+
+    fn own_address(&self) -> Option<String> {
+        self.log.address()
+    }
+
+    fn expect(&self, of: &AggregateType, partition: u32, offset: u64, reply: Reply) {
+        let lane = partition % self.log.layout().lanes;
+        match (self.log.stream_of(of, partition), self.awaited.get(lane as usize)) {
+            (Some(stream), Some(awaited)) if self.ours.has(lane) => awaited.expect(stream, offset, reply),
+            _ => reply.send(Err(Unanswered::Elsewhere { offset })),
+        }
+    }
+}
+
+struct Tenants(Arc<Lanes>);
+
+impl Tenant for Tenants {
+    fn has(&self, lane: u32) {
+        if let Err(error) = self.0.start_lane(lane) {
+            tracing::error!("{error}");
+        }
+    }
+
+    fn leave(&self, lanes: &[u32], patience: Duration) {
+        let late = self.0.stop_lanes(lanes, patience);
+        if !late.is_empty() {
+            tracing::warn!("lanes {late:?} did not end in time: their next owners fence them");
+        }
+    }
+
+    fn lost(&self, lanes: &[u32]) {
+        self.0.lose_lanes(lanes);
+    }
+}
+
+/// Opens log, store and modules, and joins the group. `http`: the address at which this host listens.
+pub(super) fn start(config: &Config, options: Options, http: SocketAddr) -> anyhow::Result<Running> {
+    for folder in [&config.data, &config.modules] {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    }
+    let mut limits = config.limits.clone();
+    limits.result_bytes_max = limits.result_bytes_max.min(RESULT_BYTES_MAX);
+    let sandbox = Sandbox::new(limits, Some(&config.data.join("compiled")))?;
+    let modules = Arc::new(Modules::open(modules::Options { store_dir: config.data.join("modules"), sandbox })?);
+    let ours = Arc::<Ours>::default();
+    let place = Place { ours: Arc::clone(&ours), book: Arc::clone(&modules) };
+    let segments = segment::Options { segment_bytes: config.log.segment_bytes, ..segment::Options::default() };
+    let log = KafkaLog::open(options, &config.data.join("kafka"), segments, Arc::new(place))?;
+    log.advertise(format!("http://{http}"));
+    let layout = log.layout();
+    let store = Arc::new(open_store(config, &log)?);
+    let awaited: Vec<Arc<Awaited>> = (0..layout.lanes).map(|_| Arc::default()).collect();
+    let (maker, waiting) = (log.clone(), awaited.clone());
+    let lanes = Arc::new(Lanes::new(Shared {
+        log: Box::new(move |lane, inbox, on_committed| {
+            let commands = (Arc::clone(inbox), Arc::clone(&waiting[lane as usize]));
+            Box::new(maker.lane(lane, Some(commands), on_committed))
+        }),
+        history: log.copy().reader(),
+        store: Arc::clone(&store),
+        book: Arc::clone(&modules) as Arc<dyn RuleBook>,
+        settings: settings(config, layout.lanes, layout.partitions),
+        queue_commands_max: config.queue.commands_max,
+        queue_bytes_max: config.queue.bytes_max,
+    }));
+    let intake = log.intake(awaited.clone())?;
+    let way = Way { intake, ours: Arc::clone(&ours), directory: log.directory()?, awaited, log: log.clone() };
+    let way = Arc::new(way);
+    let take = (layout.partitions, Some(Arc::clone(&way) as Arc<dyn Take>));
+    let engine = engine(config, &lanes, &modules, &store, log.copy().reader(), take);
+    let member = Member::join(log.options(), ours, Arc::new(Tenants(Arc::clone(&lanes))))?;
+    let kafka = Kafka { log, member: Mutex::new(member), intake: way };
+    Ok(Running { engine, lanes, store, log: Log::Kafka(kafka), modules })
+}
+
+/// The state store of the local copy. One that knows more than a copy that lost its tail is made anew.
+fn open_store(config: &Config, log: &KafkaLog) -> anyhow::Result<Store> {
+    let folder = config.data.join("store");
+    let open = || Store::open(&folder, log.copy().id(), log.copy().end(), log.streams_max());
+    match open() {
+        Err(StoreError::Ahead(_)) => {
+            tracing::warn!("the state store knows more than the local copy, which lost its tail: both are read again");
+            std::fs::remove_dir_all(&folder)?;
+            Ok(open()?)
+        }
+        opened => Ok(opened?),
+    }
+}

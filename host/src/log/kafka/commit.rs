@@ -1,0 +1,255 @@
+//! The thread that commits one lane's blocks: begin → produce → commit, and nothing else in a transaction.
+//!
+//! Invariants:
+//! - A block is answered as committed only after a commit that returned success with one EndTxn sent, every record
+//!   delivered, and offsets that rise. Then it goes into the local copy, and then to the lane.
+//! - After anything else this committer is dead: the lane is taken anew.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::Host;
+use super::ffi::KafkaError;
+use super::ffi::producer::{Deliveries, Producer};
+use super::lane::Stream;
+use super::records::ValueForm;
+use super::records::writer::Writer;
+use crate::clock::Stopwatch;
+use crate::lane::answer_in;
+use crate::log::{Answer, Block, BlockBuilder, Committed, Entry, LogError, Lsn, OnCommitted, Term};
+
+/// Time for one commit. librdkafka's own limits are shorter.
+pub(super) const COMMIT: Duration = Duration::from_secs(60);
+/// After a commit its markers are written; a transaction that touches the network before that waits 20 ms.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// The next commit is reported as doubtful, although it happens or because it does not.
+#[cfg(test)]
+pub(super) const DOUBT_HAPPENS: u8 = 1;
+/// See [`DOUBT_HAPPENS`].
+pub(super) const DOUBT_DOES_NOT: u8 = 2;
+
+/// One ownership of a lane.
+#[derive(Debug)]
+pub struct Owned {
+    /// The lane.
+    pub lane: u32,
+    /// The ownership's term.
+    pub term: Term,
+    /// In the order of the producer's topics: see [`Host::topics_of`].
+    pub streams: Vec<Stream>,
+    /// What a test makes of the next commit.
+    pub doubt: Arc<AtomicU8>,
+}
+
+/// A running committer.
+#[derive(Debug)]
+pub struct Committer {
+    to: Option<SyncSender<BlockBuilder>>,
+    /// A commit was no plain success: nothing is accepted any more.
+    dead: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Committer {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// [`LogError::Fatal`] if it cannot be started.
+    pub fn start(
+        host: Arc<Host>,
+        producer: Producer,
+        owned: Owned,
+        on_committed: Arc<OnCommitted>,
+    ) -> Result<Self, LogError> {
+        let (to, blocks) = sync_channel(1);
+        let name = format!("lane-{}-log", owned.lane);
+        let dead = Arc::new(AtomicBool::new(false));
+        let dying = Arc::clone(&dead);
+        let work = move || Work::new(host, producer, owned).run(&blocks, &dying, &on_committed);
+        let thread = std::thread::Builder::new().name(name).spawn(work);
+        let thread =
+            thread.map_err(|e| LogError::Fatal(format!("cannot start a thread: {e}. Raise the limit of threads")))?;
+        Ok(Self { to: Some(to), dead, thread: Some(thread) })
+    }
+
+    /// Hands a block over; `false` if this ownership has ended.
+    pub fn submit(&self, block: BlockBuilder) -> bool {
+        !self.dead.load(Ordering::Acquire) && self.to.as_ref().is_some_and(|to| to.try_send(block).is_ok())
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        self.to = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic is in the process's log.
+            drop(thread.join());
+        }
+    }
+}
+
+struct Work {
+    host: Arc<Host>,
+    producer: Producer,
+    owned: Owned,
+    writer: Writer,
+    compact: Writer,
+    /// Stream → place of its topic in the producer, and its partition.
+    places: HashMap<u32, (usize, u32)>,
+    /// The block committed last: what a repeat may point to.
+    last: Option<Block>,
+    since: Stopwatch,
+}
+
+impl Work {
+    fn new(host: Arc<Host>, producer: Producer, owned: Owned) -> Self {
+        let topics = Host::types_of(&owned.streams);
+        let place = |stream: &Stream| topics.iter().position(|of| *of == stream.of).map(|at| at + 1).unwrap_or(0);
+        let places = owned.streams.iter().map(|one| (one.number, (place(one), one.partition))).collect();
+        let writer = Writer::new(&host.source, host.options.value_form);
+        let compact = Writer::new(&host.source, ValueForm::Msgpack);
+        Self { host, producer, owned, writer, compact, places, last: None, since: Stopwatch::start() }
+    }
+
+    fn run(mut self, blocks: &Receiver<BlockBuilder>, dying: &AtomicBool, on_committed: &OnCommitted) {
+        while let Ok(block) = blocks.recv() {
+            let result = self.commit(block);
+            let failed = result.is_err();
+            if let Err(error) = &result {
+                tracing::warn!(lane = self.owned.lane, "a commit was no plain success: {error}");
+                // Before the lane hears of it: it may hand over another block at once.
+                dying.store(true, Ordering::Release);
+            }
+            on_committed(Committed { term: self.owned.term, result });
+            if failed {
+                // The producer is dropped: nothing of this ownership touches the network again.
+                return;
+            }
+        }
+    }
+
+    fn commit(&mut self, block: BlockBuilder) -> Result<Block, LogError> {
+        if let Some(rest) = PAUSE.checked_sub(self.since.elapsed()) {
+            std::thread::park_timeout(rest);
+        }
+        self.host.pace();
+        let lane = self.owned.lane;
+        let began = crate::clock::boot_time();
+        let doubt = self.owned.doubt.swap(0, Ordering::AcqRel);
+        let delivered = self.transaction(&block, doubt).map_err(|error| classify(lane, &error))?;
+        self.since = Stopwatch::start();
+        if doubt != 0 {
+            return Err(LogError::Ambiguous { lane, cause: "a test wants it so".into() });
+        }
+        let at = (lane, self.host.layout().lanes, self.owned.term.0);
+        let block = self.host.copy.append(at, block, delivered.last)?;
+        self.host.proved(lane, began);
+        self.last = Some(block.clone());
+        Ok(block)
+    }
+
+    fn transaction(&mut self, block: &BlockBuilder, doubt: u8) -> Result<Deliveries, KafkaError> {
+        self.producer.begin()?;
+        let mut count = 0;
+        for (_, entry) in block.entries() {
+            count += self.produce(block, &entry)?;
+        }
+        if doubt == DOUBT_DOES_NOT {
+            self.producer.abort(COMMIT)?;
+            return Ok(Deliveries::default());
+        }
+        let delivered = self.producer.commit(COMMIT)?;
+        let sent = self.producer.end_txns();
+        if sent != 1 {
+            return Err(KafkaError::other(format!(
+                "EndTxn was sent {sent} times: a late one could end a later transaction"
+            )));
+        }
+        if let Some(problem) = &delivered.problem {
+            return Err(KafkaError::other(problem.clone()));
+        }
+        if delivered.count != count {
+            return Err(KafkaError::other(format!("{} of {count} records were delivered", delivered.count)));
+        }
+        Ok(delivered)
+    }
+
+    /// Produces the records of one answer; returns how many.
+    fn produce(&mut self, block: &BlockBuilder, entry: &Entry<'_>) -> Result<u64, KafkaError> {
+        let first = self.first(block, entry);
+        let first = first.as_ref().map(First::entry);
+        let &(topic, partition) = self
+            .places
+            .get(&entry.partition)
+            .ok_or_else(|| KafkaError::other(format!("stream {} is not of this lane", entry.partition)))?;
+        let max = self.host.record_bytes_max;
+        let epoch = self.owned.term.0;
+        // JSON may be several times larger than what the module gave, which itself was seen to fit.
+        let mut fits = true;
+        if payload(entry, first.as_ref()) > max / 8 {
+            self.writer.entry(entry, epoch, first.as_ref(), |record| {
+                fits &= record.bytes() <= max;
+                Ok::<(), KafkaError>(())
+            })?;
+        }
+        let writer = if fits { &mut self.writer } else { &mut self.compact };
+        let producer = &self.producer;
+        let mut count = 0;
+        writer.entry(entry, epoch, first.as_ref(), |record| {
+            count += 1;
+            let headers = record.headers.iter().map(|&(name, value)| (name, value));
+            producer.produce(topic, partition, entry.partition, record.key, record.value, headers)
+        })?;
+        Ok(count)
+    }
+
+    /// The first answer to a command whose id is known: in an older block, in the one before, or in this one.
+    fn first<'a>(&self, block: &'a BlockBuilder, entry: &Entry<'_>) -> Option<First<'a>> {
+        let Answer::Repeated { original } = entry.answer else { return None };
+        let of = (entry.aggregate_type, entry.aggregate_id, entry.command_id);
+        let older =
+            if original == Lsn::UNKNOWN { self.last.clone() } else { self.host.copy.reader().block(original).ok() };
+        if let Some(answered) = older.and_then(|older| answer_in(&older, of.0, of.1, of.2)) {
+            return Some(First::Older(answered));
+        }
+        let same = |one: &Entry<'_>| {
+            (one.aggregate_type, one.aggregate_id, one.command_id) == of && crate::state_machine::remembers(&one.answer)
+        };
+        block.entries().map(|(_, one)| one).find(same).map(|entry| First::Here(Box::new(entry)))
+    }
+}
+
+/// A first answer, wherever it lies.
+enum First<'a> {
+    Older(crate::engine::Answered),
+    Here(Box<Entry<'a>>),
+}
+
+impl First<'_> {
+    fn entry(&self) -> Entry<'_> {
+        match self {
+            Self::Older(answered) => answered.entry(),
+            Self::Here(entry) => **entry,
+        }
+    }
+}
+
+fn payload(entry: &Entry<'_>, first: Option<&Entry<'_>>) -> usize {
+    let of = |entry: &Entry<'_>| match entry.answer {
+        Answer::Accepted { events, .. } => events.len(),
+        Answer::Rejected(rejection) => rejection.len(),
+        Answer::Failed { message, .. } => message.len(),
+        _ => 0,
+    };
+    of(entry).max(first.map_or(0, of))
+}
+
+/// What the lane is to do: a fence is plain, everything else is doubt.
+pub(super) fn classify(lane: u32, error: &KafkaError) -> LogError {
+    if error.is_fenced() { LogError::Fenced { lane } } else { LogError::Ambiguous { lane, cause: error.to_string() } }
+}

@@ -1,0 +1,297 @@
+//! A thin producer over librdkafka's C functions. What it is for (measured, see docs/kafka.md): the safe wrapper's commit
+//! polls in steps of 100 ms, and nothing in it shows that an EndTxn was sent twice, after which a late one may end a
+//! later transaction (KAFKA-17754).
+//!
+//! Invariants:
+//! - Deliveries are counted by the callback that librdkafka runs inside `flush` and `commit`: no thread polls.
+//! - Every pointer is owned by the struct that made it, and outlives all calls with it.
+#![allow(unsafe_code, reason = "librdkafka's C functions; every pointer stays in this file")]
+
+use std::collections::HashMap;
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::bindings as sys;
+use sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR as OK;
+
+use super::KafkaError;
+
+/// Number of the request that ends a transaction, in Kafka's protocol.
+const END_TXN: i16 = 26;
+/// Most headers of one record that are given as they are.
+const HEADERS_MAX: usize = 96;
+
+/// What is known of the records of one transaction.
+#[derive(Debug, Default)]
+pub struct Deliveries {
+    /// For each mark that was given with a record: the offset of its last record.
+    pub last: HashMap<u32, i64>,
+    /// The first thing that went wrong.
+    pub problem: Option<String>,
+    /// Records that were delivered.
+    pub count: u64,
+}
+
+/// What callbacks write.
+#[derive(Debug, Default)]
+struct Seen {
+    end_txns: AtomicU64,
+    deliveries: Mutex<Deliveries>,
+}
+
+/// A topic that records are produced to.
+#[derive(Debug)]
+pub struct Topic {
+    raw: *mut sys::rd_kafka_topic_t,
+}
+
+// SAFETY: librdkafka's handles may be used from any thread; the counters behind them are atomic or locked.
+unsafe impl Send for Topic {}
+// SAFETY: as above.
+unsafe impl Sync for Topic {}
+
+/// A producer. Its topics must be dropped before it, which [`Producer`] sees to by owning them.
+#[derive(Debug)]
+pub struct Producer {
+    raw: *mut sys::rd_kafka_t,
+    topics: Vec<Topic>,
+    /// Boxed: callbacks hold its address.
+    seen: Box<Seen>,
+}
+
+// SAFETY: as for topics.
+unsafe impl Send for Producer {}
+// SAFETY: as for topics.
+unsafe impl Sync for Producer {}
+
+unsafe extern "C" fn on_delivered(
+    _: *mut sys::rd_kafka_t,
+    message: *const sys::rd_kafka_message_t,
+    opaque: *mut c_void,
+) {
+    // SAFETY: librdkafka gives back the pointer that was set with the configuration, and a message that lives meanwhile.
+    let (seen, message) = unsafe { (&*opaque.cast::<Seen>(), &*message) };
+    let mut deliveries = seen.deliveries.lock().unwrap_or_else(PoisonError::into_inner);
+    let mark = message._private as usize as u32;
+    if message.err != OK {
+        // SAFETY: the text is static.
+        let text = unsafe { CStr::from_ptr(sys::rd_kafka_err2str(message.err)) }.to_string_lossy().into_owned();
+        deliveries.problem.get_or_insert(format!("a record was not delivered: {text}"));
+        return;
+    }
+    deliveries.count += 1;
+    let before = deliveries.last.insert(mark, message.offset);
+    if before.is_some_and(|before| before >= message.offset) {
+        deliveries.problem.get_or_insert(format!("offset {} was given after a larger one", message.offset));
+    }
+}
+
+unsafe extern "C" fn on_request(
+    _: *mut sys::rd_kafka_t,
+    _: c_int,
+    _: *const c_char,
+    _: i32,
+    key: i16,
+    _: i16,
+    _: i32,
+    _: usize,
+    opaque: *mut c_void,
+) -> sys::rd_kafka_resp_err_t {
+    if key == END_TXN {
+        // SAFETY: the pointer that was given with the interceptor; its owner destroys the client first.
+        unsafe { &*opaque.cast::<Seen>() }.end_txns.fetch_add(1, Ordering::AcqRel);
+    }
+    OK
+}
+
+unsafe extern "C" fn on_new(
+    rk: *mut sys::rd_kafka_t,
+    _: *const sys::rd_kafka_conf_t,
+    opaque: *mut c_void,
+    _: *mut c_char,
+    _: usize,
+) -> sys::rd_kafka_resp_err_t {
+    // SAFETY: librdkafka calls this while it makes the client; the name is static.
+    unsafe { sys::rd_kafka_interceptor_add_on_request_sent(rk, c"ordain".as_ptr(), Some(on_request), opaque) }
+}
+
+/// Turns librdkafka's error into ours and destroys it.
+fn check(error: *mut sys::rd_kafka_error_t) -> Result<(), KafkaError> {
+    if error.is_null() {
+        return Ok(());
+    }
+    // SAFETY: the error is ours and is destroyed after its last use.
+    unsafe {
+        let text = |raw: *const c_char| CStr::from_ptr(raw).to_string_lossy().into_owned();
+        let told = KafkaError {
+            name: text(sys::rd_kafka_error_name(error)),
+            text: text(sys::rd_kafka_error_string(error)),
+            fatal: sys::rd_kafka_error_is_fatal(error) != 0,
+            retriable: sys::rd_kafka_error_is_retriable(error) != 0,
+            abortable: sys::rd_kafka_error_txn_requires_abort(error) != 0,
+        };
+        sys::rd_kafka_error_destroy(error);
+        Err(told)
+    }
+}
+
+fn millis(time: Duration) -> c_int {
+    c_int::try_from(time.as_millis()).unwrap_or(c_int::MAX)
+}
+
+impl Producer {
+    /// Makes a producer for these topics.
+    ///
+    /// # Errors
+    /// [`KafkaError`] if the settings do not fit together.
+    pub fn new(config: &ClientConfig, topics: &[String]) -> Result<Self, KafkaError> {
+        let native = config.create_native_config().map_err(|e| KafkaError::other(e.to_string()))?;
+        let seen = Box::<Seen>::default();
+        let opaque = (&raw const *seen).cast_mut().cast::<c_void>();
+        let mut why = [0 as c_char; 512];
+        // SAFETY: the copy of the configuration belongs to the client from `rd_kafka_new` on, or is destroyed here;
+        // `seen` is boxed and lives longer than the client.
+        let raw = unsafe {
+            let conf = sys::rd_kafka_conf_dup(native.ptr());
+            sys::rd_kafka_conf_set_opaque(conf, opaque);
+            sys::rd_kafka_conf_set_dr_msg_cb(conf, Some(on_delivered));
+            sys::rd_kafka_conf_interceptor_add_on_new(conf, c"ordain".as_ptr(), Some(on_new), opaque);
+            let kind = sys::rd_kafka_type_t::RD_KAFKA_PRODUCER;
+            let raw = sys::rd_kafka_new(kind, conf, why.as_mut_ptr(), why.len());
+            if raw.is_null() {
+                sys::rd_kafka_conf_destroy(conf);
+                return Err(KafkaError::other(CStr::from_ptr(why.as_ptr()).to_string_lossy()));
+            }
+            raw
+        };
+        let mut producer = Self { raw, topics: Vec::new(), seen };
+        for topic in topics {
+            let name = CString::new(topic.as_str()).map_err(|e| KafkaError::other(e.to_string()))?;
+            // SAFETY: the client lives; the name is copied.
+            let topic = unsafe { sys::rd_kafka_topic_new(producer.raw, name.as_ptr(), std::ptr::null_mut()) };
+            if topic.is_null() {
+                return Err(KafkaError::other(format!("no handle for topic {}", name.to_string_lossy())));
+            }
+            producer.topics.push(Topic { raw: topic });
+        }
+        Ok(producer)
+    }
+
+    /// Fences every earlier producer of the same transactional id.
+    ///
+    /// # Errors
+    /// [`KafkaError`]; a retriable one may be tried again on the same producer.
+    pub fn init(&self, timeout: Duration) -> Result<(), KafkaError> {
+        // SAFETY: the client lives.
+        check(unsafe { sys::rd_kafka_init_transactions(self.raw, millis(timeout)) })
+    }
+
+    /// Begins a transaction; nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`KafkaError`].
+    pub fn begin(&self) -> Result<(), KafkaError> {
+        *self.seen.deliveries.lock().unwrap_or_else(PoisonError::into_inner) = Deliveries::default();
+        self.seen.end_txns.store(0, Ordering::Release);
+        // SAFETY: the client lives.
+        check(unsafe { sys::rd_kafka_begin_transaction(self.raw) })
+    }
+
+    /// Hands a record over, copied. `topic`: place of the topic in what the producer was made for. `mark`: under which
+    /// its delivery is noted.
+    ///
+    /// # Errors
+    /// [`KafkaError`]; the queue being full is one, as a transaction is bounded.
+    pub fn produce<'a>(
+        &self,
+        topic: usize,
+        partition: u32,
+        mark: u32,
+        key: &[u8],
+        value: &[u8],
+        headers: impl IntoIterator<Item = (&'a CStr, &'a [u8])>,
+    ) -> Result<(), KafkaError> {
+        use sys::rd_kafka_vtype_t as vtype;
+        let topic =
+            self.topics.get(topic).ok_or_else(|| KafkaError::other("a topic that the producer was not made for"))?;
+        // SAFETY: all zeros are a valid value of this C struct.
+        let mut all: [sys::rd_kafka_vu_t; HEADERS_MAX + 6] = unsafe { std::mem::zeroed() };
+        let bytes = |bytes: &[u8]| sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 {
+            ptr: bytes.as_ptr().cast_mut().cast(),
+            size: bytes.len(),
+        };
+        all[0].vtype = vtype::RD_KAFKA_VTYPE_RKT;
+        all[0].u.rkt = topic.raw;
+        all[1].vtype = vtype::RD_KAFKA_VTYPE_PARTITION;
+        all[1].u.i32_ = partition as i32;
+        all[2].vtype = vtype::RD_KAFKA_VTYPE_MSGFLAGS;
+        all[2].u.i = sys::RD_KAFKA_MSG_F_COPY as c_int;
+        all[3].vtype = vtype::RD_KAFKA_VTYPE_KEY;
+        all[3].u.mem = bytes(key);
+        all[4].vtype = vtype::RD_KAFKA_VTYPE_VALUE;
+        all[4].u.mem = bytes(value);
+        all[5].vtype = vtype::RD_KAFKA_VTYPE_OPAQUE;
+        all[5].u.ptr = mark as usize as *mut c_void;
+        let mut count = 6;
+        for (name, value) in headers {
+            let slot = all.get_mut(count).ok_or_else(|| KafkaError::other("a record has too many headers"))?;
+            slot.vtype = vtype::RD_KAFKA_VTYPE_HEADER;
+            slot.u.header = sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_2 {
+                name: name.as_ptr(),
+                val: value.as_ptr().cast(),
+                size: value.len() as isize,
+            };
+            count += 1;
+        }
+        // SAFETY: everything the array points to lives until the call returns, which copies it.
+        check(unsafe { sys::rd_kafka_produceva(self.raw, all.as_ptr(), count) })
+    }
+
+    /// Waits until everything is delivered and commits. Returns what was delivered.
+    ///
+    /// # Errors
+    /// [`KafkaError`]. Only a success with [`Self::end_txns`] of 1 is one.
+    pub fn commit(&self, timeout: Duration) -> Result<Deliveries, KafkaError> {
+        // SAFETY: the client lives.
+        check(unsafe { sys::rd_kafka_commit_transaction(self.raw, millis(timeout)) })?;
+        Ok(std::mem::take(&mut *self.seen.deliveries.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// Gives the transaction up.
+    ///
+    /// # Errors
+    /// [`KafkaError`].
+    pub fn abort(&self, timeout: Duration) -> Result<(), KafkaError> {
+        // SAFETY: the client lives.
+        check(unsafe { sys::rd_kafka_abort_transaction(self.raw, millis(timeout)) })
+    }
+
+    /// How often EndTxn was sent since the last begin.
+    pub fn end_txns(&self) -> u64 {
+        self.seen.end_txns.load(Ordering::Acquire)
+    }
+
+    /// Waits until everything that was handed over outside of a transaction is delivered, or `timeout` has passed.
+    /// Returns what was delivered since the last call.
+    pub fn flush(&self, timeout: Duration) -> Deliveries {
+        // SAFETY: the client lives. A time-out shows in the count of deliveries.
+        unsafe { sys::rd_kafka_flush(self.raw, millis(timeout)) };
+        std::mem::take(&mut *self.seen.deliveries.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        // SAFETY: each handle is destroyed once, topics first; what was not delivered is given up at once.
+        unsafe {
+            sys::rd_kafka_purge(self.raw, (sys::RD_KAFKA_PURGE_F_QUEUE | sys::RD_KAFKA_PURGE_F_INFLIGHT) as c_int);
+            for topic in self.topics.drain(..) {
+                sys::rd_kafka_topic_destroy(topic.raw);
+            }
+            sys::rd_kafka_destroy(self.raw);
+        }
+    }
+}

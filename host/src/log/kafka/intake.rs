@@ -1,0 +1,136 @@
+//! Commands that come over HTTP are appended to the log of commands like anybody's, and answered by whoever owns their
+//! lane (R7). Nothing is forwarded: an append can be repeated without harm, as its command id is fixed before it.
+//!
+//! One thread appends: whatever waits goes out together, so that an append costs one round trip however many there are.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::Host;
+use super::ffi::producer::Producer;
+use super::records::append::command_record;
+use crate::engine::{Awaited, Submission, Unanswered};
+use crate::log::LogError;
+
+/// Commands that wait to be appended.
+const WAITING_MAX: usize = 8_192;
+/// Commands that are appended together.
+const TOGETHER_MAX: usize = 4_096;
+/// Time for an append.
+const APPEND: Duration = Duration::from_secs(20);
+
+/// The way of commands from this host into their topics.
+#[derive(Debug)]
+pub struct Intake {
+    to: Mutex<Option<mpsc::Sender<Submission>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Intake {
+    /// Starts it. `awaited`: where each lane's answers are waited for.
+    ///
+    /// # Errors
+    /// [`LogError::Fatal`] if there can be no thread.
+    pub fn start(host: Arc<Host>, awaited: Vec<Arc<Awaited>>) -> Result<Self, LogError> {
+        let (to, submissions) = mpsc::channel(WAITING_MAX);
+        let work = move || Work { host, awaited, producer: None, topics: Vec::new() }.run(submissions);
+        let thread = std::thread::Builder::new().name("append".into()).spawn(work);
+        let thread =
+            thread.map_err(|e| LogError::Fatal(format!("cannot start a thread: {e}. Raise the limit of threads")))?;
+        Ok(Self { to: Mutex::new(Some(to)), thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Where commands are handed in; none once it is closed.
+    pub fn sender(&self) -> Option<mpsc::Sender<Submission>> {
+        self.to.lock().expect("no panic while held").clone()
+    }
+
+    /// Appends what waits, and takes no more.
+    pub fn close(&self) {
+        drop(self.to.lock().expect("no panic while held").take());
+        if let Some(thread) = self.thread.lock().expect("no panic while held").take() {
+            // A panic is in the process's log.
+            drop(thread.join());
+        }
+    }
+}
+
+struct Work {
+    host: Arc<Host>,
+    awaited: Vec<Arc<Awaited>>,
+    producer: Option<Producer>,
+    /// The topics that the producer knows.
+    topics: Vec<String>,
+}
+
+impl Work {
+    fn run(mut self, mut submissions: mpsc::Receiver<Submission>) {
+        let mut together = Vec::new();
+        while submissions.blocking_recv_many(&mut together, TOGETHER_MAX) > 0 {
+            self.append(std::mem::take(&mut together));
+        }
+    }
+
+    fn append(&mut self, together: Vec<Submission>) {
+        let offsets = match self.produce(&together) {
+            Ok(offsets) => offsets,
+            Err(why) => {
+                tracing::warn!("commands could not be appended: {why}");
+                self.producer = None;
+                HashMap::new()
+            }
+        };
+        let layout = self.host.layout();
+        for (mark, Submission { command, reply }) in (0..).zip(together) {
+            let offset = offsets.get(&mark).and_then(|offset| u64::try_from(*offset).ok());
+            let slot = layout.of(&command.aggregate_type).map(|one| one.slot);
+            let (Some(offset), Some(slot)) = (offset, slot) else {
+                // It may be in the topic all the same: the same command id makes a second try harmless.
+                reply.send(Err(Unanswered::Interrupted));
+                continue;
+            };
+            let lane = command.partition % layout.lanes;
+            let stream = slot * layout.partitions + command.partition;
+            match self.awaited.get(lane as usize) {
+                Some(awaited) if self.host.placement.is_ours(lane) => awaited.expect(stream, offset, reply),
+                _ => reply.send(Err(Unanswered::Elsewhere { offset })),
+            }
+        }
+    }
+
+    /// Appends all of them; returns the offset of each that was.
+    fn produce(&mut self, together: &[Submission]) -> Result<HashMap<u32, i64>, String> {
+        let topic = |one: &Submission| self.host.options.commands_topic(&one.command.aggregate_type);
+        let unknown = together.iter().map(topic).find(|topic| !self.topics.contains(topic));
+        if let Some(topic) = unknown {
+            self.topics.push(topic);
+            self.producer = None;
+            return self.produce(together);
+        }
+        if self.producer.is_none() {
+            let made = Producer::new(&self.host.append_config(), &self.topics).map_err(|e| e.to_string())?;
+            self.producer = Some(made);
+        }
+        let Some(producer) = &self.producer else { return Err("there is no producer".into()) };
+        for (mark, one) in (0..).zip(together) {
+            let record = command_record(&one.command, self.host.options.value_form);
+            let names = record.headers.iter().map(|(name, _)| std::ffi::CString::new(&**name));
+            let names = names.collect::<Result<Vec<_>, _>>().map_err(|e| e.to_string())?;
+            let headers = names.iter().map(std::ffi::CString::as_c_str).zip(record.headers.iter().map(|(_, v)| &v[..]));
+            let name = self.host.options.commands_topic(&one.command.aggregate_type);
+            let at = self.topics.iter().position(|topic| *topic == name).unwrap_or(usize::MAX);
+            producer
+                .produce(at, one.command.partition, mark, &record.key, &record.value, headers)
+                .map_err(|e| e.to_string())?;
+        }
+        let delivered = producer.flush(APPEND);
+        if let Some(problem) = delivered.problem {
+            tracing::warn!("a command was not appended: {problem}");
+        }
+        Ok(delivered.last)
+    }
+}

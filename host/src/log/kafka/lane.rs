@@ -1,0 +1,129 @@
+//! One lane's side of a log on Kafka, as one owner sees it.
+//!
+//! Invariant: a lane goes on only after a commit that came back as a plain success with exactly one EndTxn on the wire.
+//! Everything else ends this ownership; the lane is taken anew, which tells what happened (R1).
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
+
+use super::commit::{Committer, Owned};
+use super::feed::Feed;
+use super::{Host, take};
+use crate::engine::Awaited;
+use crate::lane::inbox::Inbox;
+use crate::log::{Block, BlockBuilder, LaneLog, LogError, Lsn, Offsets, OnCommitted, Term};
+
+/// A lane of a log on Kafka.
+pub struct KafkaLane {
+    host: Arc<Host>,
+    lane: u32,
+    on_committed: Arc<OnCommitted>,
+    inbox: Option<(Arc<Inbox>, Arc<Awaited>)>,
+    committer: Option<Committer>,
+    feed: Option<Feed>,
+    streams: Vec<Stream>,
+    /// What a test makes of the next commit.
+    pub(super) doubt: Arc<AtomicU8>,
+}
+
+/// A partition of a type's topics, and the number under which the host knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stream {
+    /// Its number: slot of the type times partitions, plus partition.
+    pub number: u32,
+    /// The type's name.
+    pub of: crate::message::AggregateType,
+    /// The partition.
+    pub partition: u32,
+}
+
+impl fmt::Debug for KafkaLane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaLane").field("lane", &self.lane).finish_non_exhaustive()
+    }
+}
+
+impl KafkaLane {
+    pub(super) fn new(
+        host: Arc<Host>,
+        lane: u32,
+        inbox: Option<(Arc<Inbox>, Arc<Awaited>)>,
+        on_committed: OnCommitted,
+    ) -> Self {
+        Self {
+            host,
+            lane,
+            on_committed: Arc::new(on_committed),
+            inbox,
+            committer: None,
+            feed: None,
+            streams: Vec::new(),
+            doubt: Arc::default(),
+        }
+    }
+
+    fn drop_ownership(&mut self) {
+        self.feed = None;
+        if let Some((inbox, awaited)) = &self.inbox {
+            inbox.begin_feed();
+            awaited.forget();
+        }
+        self.committer = None;
+    }
+}
+
+impl LaneLog for KafkaLane {
+    fn streams(&mut self) -> Result<Vec<u32>, LogError> {
+        self.drop_ownership();
+        self.streams = self.host.streams(self.lane)?;
+        Ok(self.streams.iter().map(|stream| stream.number).collect())
+    }
+
+    fn stream_of(&self, aggregate_type: &str, partition: u32) -> Option<u32> {
+        let found = self.streams.iter().find(|one| one.partition == partition && one.of.as_str() == aggregate_type);
+        found.map(|stream| stream.number)
+    }
+
+    fn offsets(&self) -> Offsets {
+        Offsets::Rising
+    }
+
+    fn wants_new_take(&mut self) -> bool {
+        self.host.streams_of_known_types(self.lane) != self.streams
+    }
+
+    fn take(&mut self, from: Lsn, replay: &mut dyn FnMut(&Block) -> Result<(), LogError>) -> Result<Term, LogError> {
+        self.drop_ownership();
+        if self.streams.is_empty() {
+            self.streams = self.host.streams(self.lane)?;
+        }
+        let (producer, term) = take::take(&self.host, self.lane, &self.streams, from, replay)?;
+        let owned = Owned { lane: self.lane, term, streams: self.streams.clone(), doubt: Arc::clone(&self.doubt) };
+        let on_committed = Arc::clone(&self.on_committed);
+        self.committer = Some(Committer::start(Arc::clone(&self.host), producer, owned, on_committed)?);
+        Ok(term)
+    }
+
+    fn begin(&mut self, next: &[(u32, u64)]) -> Result<(), LogError> {
+        if let Some((inbox, awaited)) = &self.inbox {
+            let feed = Feed::start(&self.host, &self.streams, next, Arc::clone(inbox), Arc::clone(awaited))?;
+            self.feed = Some(feed);
+        }
+        Ok(())
+    }
+
+    fn submit(&mut self, block: BlockBuilder) -> Result<(), LogError> {
+        if let Some(why) = self.feed.as_ref().and_then(Feed::problem) {
+            return Err(LogError::Fatal(why));
+        }
+        let taken = self.committer.as_ref().is_some_and(|committer| committer.submit(block));
+        if taken { Ok(()) } else { Err(LogError::Fenced { lane: self.lane }) }
+    }
+}
+
+impl Drop for KafkaLane {
+    fn drop(&mut self) {
+        self.drop_ownership();
+    }
+}

@@ -1,0 +1,84 @@
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::command::spec;
+use super::plan::{CONTROLLER, Plan, Spec};
+
+fn planned(spec: &Spec) -> Plan {
+    let folder = std::env::temp_dir().join(format!("ordain-plan-{}-{}", std::process::id(), spec.name));
+    let (plan, new) = Plan::of(&folder, spec).expect("a plan");
+    assert!(new, "nothing was there");
+    let (again, new) = Plan::of(&folder, spec).expect("the plan");
+    assert!(!new && again == plan, "a cluster that is started again has its ids and ports");
+    std::fs::remove_dir_all(&folder).expect("the folder goes");
+    plan
+}
+
+fn property(text: &str, key: &str) -> String {
+    let found: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('=')).collect();
+    assert_eq!(found.len(), 1, "{key} stands once in:\n{text}");
+    found[0].to_owned()
+}
+
+#[test]
+fn ports_are_free_and_different() {
+    let plan = planned(&Spec { brokers: 3, ..Spec::named("ports") });
+    let ports: BTreeSet<u16> =
+        plan.nodes.iter().flat_map(|node| [node.client, node.internal, node.controller, node.secure]).collect();
+    assert_eq!(ports.len(), 12);
+    assert_eq!(plan.id.len(), 22);
+}
+
+#[test]
+fn three_brokers_keep_three_copies_and_one_keeps_one() {
+    for (brokers, copies, min) in [(1, "1", "1"), (3, "3", "2")] {
+        let spec = Spec { brokers, ..Spec::named(&format!("copies-{brokers}")) };
+        let plan = planned(&spec);
+        let text = plan.properties(&plan.nodes[0], &spec, Path::new("f"));
+        assert_eq!(property(&text, "transaction.state.log.replication.factor"), copies);
+        assert_eq!(property(&text, "min.insync.replicas"), min);
+        assert_eq!(property(&text, "process.roles"), "broker,controller");
+        assert_eq!(property(&text, "controller.quorum.voters").split(',').count(), usize::from(brokers));
+    }
+}
+
+#[test]
+fn what_is_set_wins_and_a_proxy_is_what_clients_are_told() {
+    let asked = ["--name", "told", "--set", "num.io.threads=9", "--advertise=1234", "--set=a=b=c"];
+    let spec = spec(&asked).expect("flags");
+    let plan = planned(&spec);
+    let text = plan.properties(&plan.nodes[0], &spec, Path::new("f"));
+    assert_eq!(property(&text, "num.io.threads"), "9");
+    assert_eq!(property(&text, "a"), "b=c");
+    assert!(property(&text, "advertised.listeners").starts_with("PLAINTEXT://127.0.0.1:1234,INTERNAL://127.0.0.1:"));
+    assert!(!property(&text, "listeners").contains("1234"));
+}
+
+#[test]
+fn a_controller_of_its_own_serves_no_clients() {
+    let spec = Spec { separate_controller: true, controller_advertised: Some(4321), ..Spec::named("alone") };
+    let plan = planned(&spec);
+    let of = |at: usize| plan.properties(&plan.nodes[at], &spec, Path::new("f"));
+    let (broker, controller) = (of(0), of(1));
+    assert_eq!((plan.nodes[1].id, property(&controller, "process.roles").as_str()), (CONTROLLER, "controller"));
+    assert_eq!(property(&broker, "process.roles"), "broker");
+    assert_eq!(property(&broker, "controller.quorum.voters"), "100@127.0.0.1:4321");
+    assert_eq!(property(&controller, "advertised.listeners"), "CONTROLLER://127.0.0.1:4321");
+    assert!(!property(&controller, "listeners").contains("PLAINTEXT"));
+}
+
+#[test]
+fn flags_that_make_no_sense_are_refused() {
+    for flags in [
+        &["--brokers", "many"][..],
+        &["--brokers"],
+        &["--brokers", "0"],
+        &["--name", "../x"],
+        &["--name", "libs"],
+        &["--set", "novalue"],
+        &["--advertise", "1,2"],
+        &["--colour"],
+    ] {
+        assert!(spec(flags).is_err(), "{flags:?}");
+    }
+}
