@@ -19,6 +19,7 @@ use std::fmt;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::ffi::admin::{End, describe_topics, offsets};
@@ -66,8 +67,10 @@ impl Cluster {
     /// complaint of librdkafka.
     pub fn connect(options: &Options) -> Result<Self, LogError> {
         let context = Context::default();
-        let admin: AdminClient<Context> = options
-            .client()
+        let mut config = options.client();
+        // Errors are kept for those who ask why something failed.
+        config.set_log_level(RDKafkaLogLevel::Error);
+        let admin: AdminClient<Context> = config
             .create_with_context(context.clone())
             .map_err(|e| fatal(format!("no client of Kafka can be made of [log.properties]: {e}")))?;
         let unreachable = |error: &dyn fmt::Display| {

@@ -10,8 +10,6 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
-use rdkafka::message::DeliveryResult;
-use rdkafka::producer::ProducerContext;
 
 use crate::clock::Stopwatch;
 
@@ -55,16 +53,6 @@ impl ClientContext for Context {
 }
 
 impl ConsumerContext for Context {}
-
-impl ProducerContext for Context {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, _)) = result {
-            self.keep(&error.to_string());
-        }
-    }
-}
 
 /// Unparks the thread that waits.
 struct Unpark(Thread);
