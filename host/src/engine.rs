@@ -37,6 +37,13 @@ pub enum Reply {
     Fed(Arc<Awaited>, u32, u64),
 }
 
+impl Reply {
+    /// Whether nobody waits for it any more, as far as that can be seen.
+    fn is_given_up(&self) -> bool {
+        matches!(self, Self::Once(to) if to.is_closed())
+    }
+}
+
 /// Answers to commands of a log of commands, by stream and offset: those that were given lately, and who waits for one.
 #[derive(Debug, Default)]
 pub struct Awaited(Mutex<AwaitedInner>);
@@ -50,6 +57,8 @@ struct AwaitedInner {
 
 /// Answers that are kept for those who ask late.
 const ANSWERED_KEPT: usize = 4_096;
+/// Most who wait for an answer, those who gave up included.
+const AWAITED_MAX: usize = 65_536;
 
 impl Awaited {
     /// A command was answered.
@@ -79,7 +88,16 @@ impl Awaited {
                 drop(inner);
                 reply.send(Ok(answered));
             }
-            None => drop(inner.waiting.insert((stream, offset), reply)),
+            None => {
+                if inner.waiting.len() >= AWAITED_MAX {
+                    inner.waiting.retain(|_, one| !one.is_given_up());
+                }
+                if inner.waiting.len() < AWAITED_MAX {
+                    inner.waiting.insert((stream, offset), reply);
+                } else {
+                    reply.send(Err(Unanswered::Interrupted));
+                }
+            }
         }
     }
 
@@ -405,12 +423,28 @@ impl Engine {
         self.0.parts.intake.as_ref()?.own_address()
     }
 
-    /// The answer to a command at an offset of its log of commands, waited for; `None` if there is no such log.
-    pub async fn outcome_at(&self, of: &AggregateType, id: &AggregateId, offset: u64) -> Option<Answered> {
-        let intake = self.0.parts.intake.as_ref()?;
+    /// The answer to the command at an offset of its log of commands, waited for if it is not there yet. The caller bounds
+    /// the wait by dropping the future. `None` if there is no such log, or the lane was lost.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn outcome_at(
+        &self,
+        of: &AggregateType,
+        id: &AggregateId,
+        offset: u64,
+    ) -> Result<Option<Answered>, ReadError> {
+        let Some(intake) = &self.0.parts.intake else { return Ok(None) };
+        self.rules(of)?;
+        // Asked for before it is looked for: what is answered in between is found by one of the two.
         let (reply, answer) = oneshot::channel();
         intake.expect(of, partition_of(id.as_str(), self.0.parts.partitions), offset, Reply::Once(reply));
-        answer.await.ok()?.ok()
+        let (type_of, name) = (of.clone(), id.clone());
+        let known = self.past(move |log| history::answer_at(log, &type_of, &name, offset)).await?;
+        if known.is_some() {
+            return Ok(known);
+        }
+        Ok(answer.await.ok().and_then(Result::ok))
     }
 
     /// Whether a module is active for the type.

@@ -147,3 +147,38 @@ pub fn outcome(
     }
     Ok(None)
 }
+
+/// The answer to the command at an offset of its log of commands; `None` if it was not answered yet. A repeated command
+/// has the first answer to its id.
+///
+/// # Errors
+/// [`ReadError::Broken`] if the log cannot be read.
+pub fn answer_at(
+    log: &dyn History,
+    of: &AggregateType,
+    id: &AggregateId,
+    offset: u64,
+) -> Result<Option<Answered>, ReadError> {
+    for lsn in log.blocks_after(of.as_str(), id.as_str(), Lsn(0)).map_err(broken)?.into_iter().rev() {
+        let block = log.block(lsn).map_err(broken)?;
+        let ours = block.entries().filter(|(_, e)| e.aggregate_id == id.as_str() && e.aggregate_type == of.as_str());
+        let mut earlier = false;
+        for (at, entry) in ours {
+            if entry.head.command_offset != offset {
+                earlier |= entry.head.command_offset < offset;
+                continue;
+            }
+            if let Answer::Repeated { .. } = entry.answer {
+                let command = CommandId::parse(entry.command_id).map_err(broken)?;
+                let first = outcome(log, of, id, &command, None)?;
+                return Ok(first.map(|first| Answered { repeated: true, ..first }));
+            }
+            return Ok(Some(Answered { block: block.clone(), offset: at, repeated: false }));
+        }
+        if earlier {
+            // Offsets rise: what comes before is earlier still.
+            return Ok(None);
+        }
+    }
+    Ok(None)
+}

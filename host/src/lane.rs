@@ -34,7 +34,7 @@ use crate::store::Store;
 
 pub(crate) use settle::answer_in;
 
-use inbox::{Control, Inbox, Read};
+use inbox::{Control, Inbox, Read, Work};
 use rules::LaneRules;
 use upkeep::Upkeep;
 
@@ -158,6 +158,8 @@ pub struct Lane {
     streams: Vec<u32>,
     /// How often staged work was dropped.
     losses: u64,
+    /// How often the lane was taken.
+    takes: u64,
     stopping: bool,
 }
 
@@ -201,6 +203,7 @@ impl Lane {
             unheard: VecDeque::new(),
             suspects: HashSet::new(),
             losses: 0,
+            takes: 0,
             stopping: false,
         }
     }
@@ -238,22 +241,31 @@ impl Lane {
     fn serve(&mut self) -> Result<(), LogError> {
         loop {
             let work = self.inbox.take(self.appetite(), self.patience());
-            self.unheard.extend(work.control);
-            while let Some(control) = self.unheard.pop_front() {
-                self.hear(control)?;
-            }
-            let wanted = work.commands.iter().map(|one| &one.command);
-            self.machine.aggregates.warm(wanted.map(Command::names));
-            for submission in work.commands {
-                self.decide(submission)?;
-            }
-            self.commit()?;
-            self.answer_parked()?;
-            self.upkeep()?;
+            self.turn(work)?;
             if self.stopping && self.is_quiet() && self.inbox.is_empty() {
                 return self.last_checkpoint();
             }
         }
+    }
+
+    /// Once around: what was heard, then what is asked, then what follows from both.
+    fn turn(&mut self, work: Work) -> Result<(), LogError> {
+        let takes = self.takes;
+        self.unheard.extend(work.control);
+        while let Some(control) = self.unheard.pop_front() {
+            self.hear(control)?;
+        }
+        let wanted = work.commands.iter().map(|one| &one.command);
+        self.machine.aggregates.warm(wanted.map(Command::names));
+        for submission in work.commands {
+            // A take begins the feed of commands anew: what an earlier one brought comes again, behind what was lost.
+            if self.takes == takes || submission.command.offset.is_none() {
+                self.decide(submission)?;
+            }
+        }
+        self.commit()?;
+        self.answer_parked()?;
+        self.upkeep()
     }
 
     /// How many commands may be decided now: none while the block is full or a moment without staged work is wanted.

@@ -142,15 +142,17 @@ pub async fn outcome(State(gateway): State<Gateway>, request: Request) -> Result
     let Target { of, id } = Target::from_request_parts(&mut parts, &gateway).await?;
     let command = CommandId::parse(&segment(&mut parts, "command_id").await?).map_err(Problem::bad_request)?;
     let limit_ms = gateway.config.http.request_timeout_ms;
-    let answered = within(limit_ms, super::reads::late(limit_ms), gateway.engine.outcome(&of, &id, &command)).await??;
-    // Known by the host that appended it: then it is waited for, as it is on its way to this one.
     let asked: OutcomeQuery = super::reads::query(&parts.uri)?;
-    let answered = match (answered, asked.offset) {
-        (None, Some(offset)) => {
+    let answered = match asked.offset {
+        // Whoever appended the command asks for the answer to that very record, which may be on its way to this host.
+        Some(offset) => {
             let wait = gateway.engine.outcome_at(&of, &id, offset);
-            tokio::time::timeout(std::time::Duration::from_millis(OFFSET_WAIT_MS), wait).await.ok().flatten()
+            match tokio::time::timeout(std::time::Duration::from_millis(OFFSET_WAIT_MS), wait).await {
+                Ok(answered) => answered?.filter(|one| one.entry().command_id == command.as_str()),
+                Err(_) => None,
+            }
         }
-        (answered, _) => answered,
+        None => within(limit_ms, super::reads::late(limit_ms), gateway.engine.outcome(&of, &id, &command)).await??,
     };
     let Some(answered) = answered else {
         let detail = format!(

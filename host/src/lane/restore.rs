@@ -1,12 +1,17 @@
 //! Taking a lane: fence, prove it, read back what was committed. The only way to own a lane, also after losing it.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::Lane;
+use super::inbox::Control;
 use super::rules::LaneRules;
 use crate::log::{Block, LogError, Lsn};
 use crate::message::{AggregateId, AggregateType};
 use crate::state_machine::{Numbers, StateMachine};
+
+/// How long to wait before a lane that could not be taken is taken again.
+const BETWEEN_TAKES: Duration = Duration::from_millis(200);
 
 /// Bytes of events kept unfolded during a restore before they are folded.
 const UNFOLDED_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -17,12 +22,29 @@ impl Lane {
         self.streams.binary_search(&stream).is_ok()
     }
 
-    /// Becomes the lane's owner and brings memory to what is committed.
+    /// Becomes the lane's owner and brings memory to what is committed. Tries again while somebody else takes it too, or
+    /// the log does not show what it must: until then the lane is not ready, and its log says why.
     ///
     /// # Errors
     /// [`LogError`] if the lane cannot be had or the log cannot be trusted.
     pub(super) fn take_lane(&mut self) -> Result<(), LogError> {
         self.board.ready.store(false, Ordering::Release);
+        loop {
+            match self.try_take_lane() {
+                Err(error @ (LogError::Fenced { .. } | LogError::Ambiguous { .. })) => {
+                    tracing::warn!(lane = self.settings.lane, "the lane is not ready, and is taken again: {error}");
+                    self.unheard.extend(self.inbox.take(0, Some(BETWEEN_TAKES)).control);
+                    if self.unheard.iter().any(|one| matches!(one, Control::Stop | Control::Lost)) {
+                        return Err(LogError::Revoked { lane: self.settings.lane });
+                    }
+                }
+                taken => return taken,
+            }
+        }
+    }
+
+    fn try_take_lane(&mut self) -> Result<(), LogError> {
+        self.takes += 1;
         self.streams = self.log.streams()?;
         self.streams.sort_unstable();
         let streams = self.streams.last().map_or(0, |last| last + 1);

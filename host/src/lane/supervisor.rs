@@ -104,7 +104,7 @@ impl Lanes {
             book: Arc::clone(&self.shared.book),
         });
         let tell = self.tell.clone();
-        let watch = Watch { inbox: Arc::clone(inbox), board: Arc::clone(board) };
+        let watch = Watch { number, inbox: Arc::clone(inbox), board: Arc::clone(board), tell: self.tell.clone() };
         let work = move || {
             let _watch = watch;
             drop(tell.send((number, lane.run())));
@@ -181,6 +181,8 @@ impl Lanes {
 
 /// Sees to it that nobody waits for a lane whose thread is gone, even if it panicked.
 struct Watch {
+    number: u32,
+    tell: mpsc::SyncSender<(u32, Ended)>,
     inbox: Arc<Inbox>,
     board: Arc<Board>,
 }
@@ -190,5 +192,10 @@ impl Drop for Watch {
         self.board.ready.store(false, Ordering::Release);
         self.inbox.close("a lane of this host ended: see its log and restart it");
         self.inbox.answer_all(&crate::engine::Unanswered::Interrupted);
+        if std::thread::panicking() {
+            let why = "its thread ended without a word: see the log".to_owned();
+            // Full only if nobody listens any more.
+            let _unheard = self.tell.try_send((self.number, Ended::Failed(why)));
+        }
     }
 }

@@ -278,3 +278,94 @@ fn a_full_inbox_says_so_and_a_stopped_lane_answers_nobody_twice() {
     assert!(inbox.is_empty());
     assert!(inbox.try_push(submission(4)).is_err());
 }
+
+/// A log that commits nothing by itself, and notes from where commands are asked for.
+struct Fake {
+    begun: Arc<std::sync::Mutex<Vec<Vec<(u32, u64)>>>>,
+    panics: bool,
+}
+
+impl crate::log::LaneLog for Fake {
+    fn streams(&mut self) -> Result<Vec<u32>, crate::log::LogError> {
+        assert!(!self.panics, "a planted panic");
+        Ok((0..PARTITIONS).collect())
+    }
+    fn offsets(&self) -> crate::log::Offsets {
+        crate::log::Offsets::Rising
+    }
+    fn take(
+        &mut self,
+        _: crate::log::Lsn,
+        _: &mut dyn FnMut(&crate::log::Block) -> Result<(), crate::log::LogError>,
+    ) -> Result<crate::log::Term, crate::log::LogError> {
+        Ok(crate::log::Term(1))
+    }
+    fn begin(&mut self, next: &[(u32, u64)]) -> Result<(), crate::log::LogError> {
+        self.begun.lock().unwrap().push(next.to_vec());
+        Ok(())
+    }
+    fn submit(&mut self, _: crate::log::BlockBuilder) -> Result<(), crate::log::LogError> {
+        Ok(())
+    }
+}
+
+fn parts(dir: &TempDir, log: Fake) -> (super::Parts, EmbeddedLog) {
+    let embedded = EmbeddedLog::open(&dir.path().join("log"), Options { partitions: PARTITIONS, ..Options::default() });
+    let embedded = embedded.unwrap();
+    let store = Store::open(&dir.path().join("store"), embedded.id(), embedded.end(), PARTITIONS).unwrap();
+    let parts = super::Parts {
+        settings: settings(1),
+        inbox: Arc::new(Inbox::new(64, 1 << 20)),
+        board: Arc::default(),
+        log: Box::new(log),
+        history: embedded.reader(),
+        store: Arc::new(store),
+        book: NativeRules::<Account>::book(),
+    };
+    (parts, embedded)
+}
+
+/// A commit fails while the commands behind it are being handed over. They come again after the lane was taken anew, so
+/// what was handed over with the bad news must not be decided: it would be decided before the commands that the failed
+/// commit took with it, and the log would have a hole that the next restore refuses.
+#[test]
+fn commands_of_an_earlier_feed_are_not_decided_after_a_take() {
+    let dir = TempDir::new().unwrap();
+    let begun = Arc::<std::sync::Mutex<Vec<_>>>::default();
+    let (parts, _log) = parts(&dir, Fake { begun: Arc::clone(&begun), panics: false });
+    let mut lane = super::Lane::new(parts);
+    lane.take_lane().unwrap();
+    let fed = |offset: u64| {
+        let command = Command { offset: Some(offset), ..command("acc-1", &format!("c-{offset}"), OPEN) };
+        let stream = command.partition;
+        Submission { command, reply: Reply::Fed(Arc::default(), stream, offset) }
+    };
+    let stream = fed(0).command.partition as usize;
+    lane.turn(super::Work { commands: [fed(0)].into(), ..Default::default() }).unwrap();
+    let lost = crate::log::LogError::Ambiguous { lane: 0, cause: "a planted doubt".into() };
+    let lost = crate::log::Committed { term: crate::log::Term(1), result: Err(lost) };
+    let control = [super::Control::Committed(lost)].into();
+    lane.turn(super::Work { commands: [fed(1)].into(), control }).unwrap();
+    assert_eq!(begun.lock().unwrap().last().unwrap()[stream].1, 0, "the feed begins again at the lost command");
+    assert!(lane.in_flight.is_none(), "what an earlier feed brought was decided");
+    lane.turn(super::Work { commands: [fed(0), fed(1)].into(), ..Default::default() }).unwrap();
+    assert!(lane.in_flight.is_some());
+}
+
+#[test]
+fn a_lane_that_panics_is_heard_of() {
+    let dir = TempDir::new().unwrap();
+    let (parts, _log) = parts(&dir, Fake { begun: Arc::default(), panics: true });
+    let super::Parts { settings, history, store, book, .. } = parts;
+    let lanes = Lanes::start(Shared {
+        log: Box::new(|_, _, _| Box::new(Fake { begun: Arc::default(), panics: true })),
+        history,
+        store,
+        book,
+        settings,
+        queue_commands_max: 64,
+        queue_bytes_max: 1 << 20,
+    });
+    let ended = lanes.unwrap().wait(Duration::from_secs(10));
+    assert!(matches!(&ended, Some((0, super::Ended::Failed(why))) if why.contains("without a word")), "{ended:?}");
+}

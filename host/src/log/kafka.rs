@@ -232,38 +232,28 @@ impl Host {
         }
     }
 
-    /// The streams of a lane: the partitions that fall to it, of every type whose rules are active here. Adds types to
-    /// the layout that it does not have yet.
-    fn streams(&self, lane: u32) -> Result<Vec<Stream>, LogError> {
+    /// The streams of a lane: the partitions that fall to it, of each of these types. Adds types to the layout that it does
+    /// not have yet.
+    fn streams(&self, lane: u32, types: &[AggregateType]) -> Result<Vec<Stream>, LogError> {
         // One lane adds a type, the others then find it.
         let _adding = self.adding.lock().expect("no panic while held");
-        for of in self.placement.types() {
-            let layout = self.layout();
-            if layout.of(&of).is_some() {
-                continue;
-            }
-            if layout.types.len() as u32 >= TYPES_MAX {
-                return Err(LogError::Fatal(format!("there are {TYPES_MAX} types already: {of} cannot be added")));
-            }
-            self.layout.store(Arc::new(self.cluster.add(&layout, &of)?));
-        }
-        Ok(self.streams_of_known_types(lane))
-    }
-
-    fn streams_of_known_types(&self, lane: u32) -> Vec<Stream> {
-        let layout = self.layout();
         let mut streams = Vec::new();
-        for of in self.placement.types() {
-            let Some(one) = layout.of(&of) else {
-                // It is not known yet, so it makes the list another one.
-                streams.push(Stream { number: u32::MAX, of, partition: 0 });
-                continue;
-            };
+        for of in types {
+            let mut layout = self.layout();
+            if layout.of(of).is_none() {
+                if layout.types.len() as u32 >= TYPES_MAX {
+                    return Err(LogError::Fatal(format!("there are {TYPES_MAX} types already: {of} cannot be added")));
+                }
+                layout = Arc::new(self.cluster.add(&layout, of)?);
+                self.layout.store(Arc::clone(&layout));
+            }
+            let slot = layout.of(of).map(|one| one.slot);
+            let slot = slot.ok_or_else(|| LogError::Fatal(format!("type {of} was added, and is not in the layout")))?;
             for partition in (lane..layout.partitions).step_by(layout.lanes as usize) {
-                streams.push(Stream { number: one.slot * layout.partitions + partition, of: of.clone(), partition });
+                streams.push(Stream { number: slot * layout.partitions + partition, of: of.clone(), partition });
             }
         }
-        streams
+        Ok(streams)
     }
 
     /// The types of streams, each once, in their order: a lane's producer has their topics in this order, behind the

@@ -26,6 +26,8 @@ const ROUNDS: u64 = 6;
 const BETWEEN: u64 = 300;
 /// Time for a host to be ready: it may have to wait until the group gives up on its predecessor.
 const READY: Duration = Duration::from_secs(60);
+/// Every so many commands one is sent again, and its id used for another.
+const REPEATED: u64 = 5;
 /// Events of a page of history.
 const PAGE: u64 = 1000;
 
@@ -48,7 +50,7 @@ pub async fn run(field: &Field) -> anyhow::Result<Counts> {
     for host in hosts.iter().flatten() {
         knows_accounts(host.http()).await?;
     }
-    let load = Load::start(&addresses);
+    let mut load = Load::start(&addresses);
     for round in 0..ROUNDS {
         load.hears(BETWEEN).await?;
         let at = (round % 2) as usize;
@@ -129,10 +131,18 @@ impl Load {
         Self { heard, again, enough, clients }
     }
 
-    async fn hears(&self, more: u64) -> anyhow::Result<()> {
+    async fn hears(&mut self, more: u64) -> anyhow::Result<()> {
         let until = self.heard.load(Ordering::Acquire) + more;
-        let heard = || async { (self.heard.load(Ordering::Acquire) >= until).then_some(()) };
-        eventually("hearing more answers", Duration::from_secs(90), heard).await
+        let heard = || async {
+            let ended = self.clients.iter().any(tokio::task::JoinHandle::is_finished);
+            (ended || self.heard.load(Ordering::Acquire) >= until).then_some(())
+        };
+        eventually("hearing more answers", Duration::from_secs(90), heard).await?;
+        if let Some(at) = self.clients.iter().position(tokio::task::JoinHandle::is_finished) {
+            // A client ends by itself only if something was not so.
+            self.clients.swap_remove(at).await??;
+        }
+        Ok(())
     }
 
     async fn finish(self) -> anyhow::Result<(Vec<Account>, u64)> {
@@ -167,35 +177,54 @@ async fn work(
             json!({"Deposit": {"amount": 1}})
         };
         let id = format!("c-{client}-{n}");
-        let (path, body) = (format!("/v1/account/{}/commands", account.id), Bytes::from(body.to_string()));
-        let began = clock::now_ns();
-        for attempt in 0.. {
-            ensure!(clock::since(began) < Duration::from_secs(90), "command {id} has no answer for 90 s");
-            let hosts = to.lock().expect("no panic while held").clone();
-            let host = hosts[(n + attempt) as usize % hosts.len()];
-            let answer = Client::new(host).post(&path, &[("idempotency-key", &id)], body.clone()).await;
-            match answer {
-                Ok(answer) if answer.status == 200 => {
-                    let outcome: Value = answer.json()?;
-                    let version = account.commands.len() as u64 + 1;
-                    ensure!(outcome["outcome"] == "accepted", "{id}: {outcome}");
-                    ensure!(
-                        outcome["version"] == version,
-                        "{id} was decided on stale state: {outcome}, wanted {version}"
-                    );
-                    break;
-                }
-                Ok(answer) if matches!(answer.status, 429 | 503 | 504 | 404) => {}
-                Ok(answer) => anyhow::bail!("{id}: {} {}", answer.status, answer.json().unwrap_or_default()),
-                Err(_) => {}
+        let asked = Asked { to: &to, path: format!("/v1/account/{}/commands", account.id), again: &again };
+        let version = account.commands.len() as u64 + 1;
+        let (_, outcome) = asked.answered(n, &id, &body).await?;
+        ensure!(outcome["outcome"] == "accepted", "{id}: {outcome}");
+        ensure!(outcome["version"] == version, "{id} was decided on stale state: {outcome}, wanted {version}");
+        if n % REPEATED == 0 {
+            // Through either host: the first answer again, and no other command under the same id.
+            for host in n..n + 2 {
+                let (_, repeat) = asked.answered(host, &id, &body).await?;
+                ensure!(repeat["replayed"] == true && repeat["version"] == version, "{id} again: {repeat}");
+                let (status, reused) = asked.answered(host, &id, &json!({"Deposit": {"amount": 2}})).await?;
+                let reason = &reused["failure"]["reason"];
+                ensure!(status == 422 && reason == "command_id_reused", "{id} for another command: {status} {reused}");
             }
-            again.fetch_add(1, Ordering::AcqRel);
-            tokio::time::sleep(Duration::from_millis(20)).await;
         }
         account.commands.push(id);
         heard.fetch_add(1, Ordering::AcqRel);
     }
     Ok(accounts)
+}
+
+/// Where one account's commands are sent.
+struct Asked<'a> {
+    to: &'a Addresses,
+    path: String,
+    again: &'a AtomicU64,
+}
+
+impl Asked<'_> {
+    /// Sends a command, to one host after the other from the `n`th on, until it has an outcome.
+    async fn answered(&self, n: u64, id: &str, body: &Value) -> anyhow::Result<(u16, Value)> {
+        let body = Bytes::from(body.to_string());
+        let began = clock::now_ns();
+        for attempt in 0.. {
+            ensure!(clock::since(began) < Duration::from_secs(90), "command {id} has no answer for 90 s");
+            let hosts = self.to.lock().expect("no panic while held").clone();
+            let host = hosts[(n + attempt) as usize % hosts.len()];
+            match Client::new(host).post(&self.path, &[("idempotency-key", id)], body.clone()).await {
+                Ok(answer) if matches!(answer.status, 200 | 422) => return Ok((answer.status, answer.json()?)),
+                Ok(answer) if matches!(answer.status, 404 | 429 | 503 | 504) => {}
+                Ok(answer) => anyhow::bail!("{id}: {} {}", answer.status, answer.json().unwrap_or_default()),
+                Err(_) => {}
+            }
+            self.again.fetch_add(1, Ordering::AcqRel);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        unreachable!("it is asked until there is an answer, or for too long")
+    }
 }
 
 /// An account's history is exactly the commands that were answered, in their order.

@@ -147,7 +147,11 @@ impl Work {
             return Err(LogError::Ambiguous { lane, cause: "a test wants it so".into() });
         }
         let at = (lane, self.host.layout().lanes, self.owned.term.0);
-        let block = self.host.copy.append(at, block, delivered.last)?;
+        let block = self.host.copy.append(at, block, delivered.last).map_err(|error| match error {
+            // It is committed, and only not here yet: nobody may be told that nothing happened.
+            LogError::DiskFull { .. } => LogError::Ambiguous { lane, cause: error.to_string() },
+            error => error,
+        })?;
         self.host.proved(lane, began);
         self.last = Some(block.clone());
         Ok(block)

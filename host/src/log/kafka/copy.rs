@@ -42,6 +42,8 @@ pub struct Progress {
 struct Notes {
     /// Drawn when the copy was made.
     copy: u128,
+    /// The start of the machine in which it was written: what is not synced survives everything but the end of that.
+    boot: String,
     /// Of which log it is a copy.
     log: String,
     /// Up to where the streams below are right.
@@ -92,7 +94,7 @@ impl Copy {
         let cannot = |e: io::Error| LogError::Fatal(format!("cannot make the local copy in {}: {e}", folder.display()));
         std::fs::create_dir_all(folder).map_err(cannot)?;
         let copy = uuid::Uuid::now_v7().as_u128();
-        let notes = Notes { copy, log: log.to_owned(), end: 0, streams: BTreeMap::new() };
+        let notes = Notes { copy, boot: boot(), log: log.to_owned(), end: 0, streams: BTreeMap::new() };
         note(folder, &notes).map_err(cannot)
     }
 
@@ -109,6 +111,12 @@ impl Copy {
         if writer.end().0 < notes.end {
             let end = writer.end();
             return Err(LogError::Corrupt(format!("it ends at {end}, but {} bytes were written", notes.end)));
+        }
+        if notes.boot != boot() {
+            // The machine was started since: any page may be missing, in any segment.
+            for block in reader.iterate(Lsn(0), writer.end()) {
+                block?;
+            }
         }
         let mut streams = notes.streams;
         for block in reader.iterate(Lsn(notes.end), writer.end()) {
@@ -207,7 +215,7 @@ impl Copy {
     fn note(&self, inner: &mut Inner) {
         inner.noted = Stopwatch::start();
         let end = inner.writer.end().0;
-        let notes = Notes { copy: self.id, log: self.log.clone(), end, streams: inner.streams.clone() };
+        let notes = Notes { copy: self.id, boot: boot(), log: self.log.clone(), end, streams: inner.streams.clone() };
         if let Err(error) = note(&self.folder, &notes) {
             tracing::warn!("cannot write down how far the local copy is, a restart reads more: {error}");
         }
@@ -222,6 +230,11 @@ impl Copy {
         }
         self.note(&mut inner);
     }
+}
+
+/// Tells this start of the machine from every other; empty where the system does not say, which then is always the same.
+fn boot() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
 /// Written beside and renamed, so that there is always a whole one.

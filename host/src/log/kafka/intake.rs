@@ -116,21 +116,33 @@ impl Work {
             self.producer = Some(made);
         }
         let Some(producer) = &self.producer else { return Err("there is no producer".into()) };
+        let mut handed = 0;
         for (mark, one) in (0..).zip(together) {
-            let record = command_record(&one.command, self.host.options.value_form);
-            let names = record.headers.iter().map(|(name, _)| std::ffi::CString::new(&**name));
-            let names = names.collect::<Result<Vec<_>, _>>().map_err(|e| e.to_string())?;
-            let headers = names.iter().map(std::ffi::CString::as_c_str).zip(record.headers.iter().map(|(_, v)| &v[..]));
-            let name = self.host.options.commands_topic(&one.command.aggregate_type);
-            let at = self.topics.iter().position(|topic| *topic == name).unwrap_or(usize::MAX);
-            producer
-                .produce(at, one.command.partition, mark, &record.key, &record.value, headers)
-                .map_err(|e| e.to_string())?;
+            match self.hand_over(producer, mark, one) {
+                Ok(()) => handed += 1,
+                // This one alone is not appended.
+                Err(why) => tracing::warn!(command = %one.command.command_id, "a command was not appended: {why}"),
+            }
         }
         let delivered = producer.flush(APPEND);
         if let Some(problem) = delivered.problem {
             tracing::warn!("a command was not appended: {problem}");
         }
+        if delivered.count != handed {
+            // What is still on its way would be taken for one of the next commands: it goes with its producer.
+            self.producer = None;
+        }
         Ok(delivered.last)
+    }
+
+    fn hand_over(&self, producer: &Producer, mark: u32, one: &Submission) -> Result<(), String> {
+        let record = command_record(&one.command, self.host.options.value_form);
+        let names = record.headers.iter().map(|(name, _)| std::ffi::CString::new(&**name));
+        let names = names.collect::<Result<Vec<_>, _>>().map_err(|e| e.to_string())?;
+        let headers = names.iter().map(std::ffi::CString::as_c_str).zip(record.headers.iter().map(|(_, v)| &v[..]));
+        let topic = self.host.options.commands_topic(&one.command.aggregate_type);
+        let at = self.topics.iter().position(|one| *one == topic).unwrap_or(usize::MAX);
+        let (key, value) = (&record.key, &record.value);
+        producer.produce(at, one.command.partition, mark, key, value, headers).map_err(|e| e.to_string())
     }
 }

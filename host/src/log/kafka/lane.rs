@@ -13,6 +13,7 @@ use super::{Host, take};
 use crate::engine::Awaited;
 use crate::lane::inbox::Inbox;
 use crate::log::{Block, BlockBuilder, LaneLog, LogError, Lsn, Offsets, OnCommitted, Term};
+use crate::message::AggregateType;
 
 /// A lane of a log on Kafka.
 pub struct KafkaLane {
@@ -22,6 +23,8 @@ pub struct KafkaLane {
     inbox: Option<(Arc<Inbox>, Arc<Awaited>)>,
     committer: Option<Committer>,
     feed: Option<Feed>,
+    /// The types whose rules were active at the last take, and their streams.
+    types: Vec<AggregateType>,
     streams: Vec<Stream>,
     /// What a test makes of the next commit.
     pub(super) doubt: Arc<AtomicU8>,
@@ -33,7 +36,7 @@ pub struct Stream {
     /// Its number: slot of the type times partitions, plus partition.
     pub number: u32,
     /// The type's name.
-    pub of: crate::message::AggregateType,
+    pub of: AggregateType,
     /// The partition.
     pub partition: u32,
 }
@@ -58,6 +61,7 @@ impl KafkaLane {
             inbox,
             committer: None,
             feed: None,
+            types: Vec::new(),
             streams: Vec::new(),
             doubt: Arc::default(),
         }
@@ -76,7 +80,8 @@ impl KafkaLane {
 impl LaneLog for KafkaLane {
     fn streams(&mut self) -> Result<Vec<u32>, LogError> {
         self.drop_ownership();
-        self.streams = self.host.streams(self.lane)?;
+        self.types = self.host.placement.types();
+        self.streams = self.host.streams(self.lane, &self.types)?;
         Ok(self.streams.iter().map(|stream| stream.number).collect())
     }
 
@@ -90,13 +95,13 @@ impl LaneLog for KafkaLane {
     }
 
     fn wants_new_take(&mut self) -> bool {
-        self.host.streams_of_known_types(self.lane) != self.streams
+        self.host.placement.types() != self.types
     }
 
     fn take(&mut self, from: Lsn, replay: &mut dyn FnMut(&Block) -> Result<(), LogError>) -> Result<Term, LogError> {
         self.drop_ownership();
-        if self.streams.is_empty() {
-            self.streams = self.host.streams(self.lane)?;
+        if self.types.is_empty() {
+            self.streams()?;
         }
         let (producer, term) = take::take(&self.host, self.lane, &self.streams, from, replay)?;
         let owned = Owned { lane: self.lane, term, streams: self.streams.clone(), doubt: Arc::clone(&self.doubt) };

@@ -232,18 +232,19 @@ impl Partition {
         into: &mut Gathered<'_>,
         replay: &mut dyn FnMut(&Block) -> Result<(), LogError>,
     ) -> Result<(), LogError> {
+        let sequence = sequence_of(record);
+        // Whatever comes first must be what the copy knows: also our own record, where the log was cut off before it.
+        if let Some((seen, number)) = self.known.take()
+            && (offset != seen || sequence != Some(number))
+        {
+            return Err(self.changed(seen, number, offset, sequence));
+        }
         if let Some(owner) = Owner::read(record) {
             self.done = owner.is_ok_and(|owner| owner.nonce == nonce);
             if self.done {
                 return self.assembler.end(u64::try_from(offset).unwrap_or(0));
             }
             return Ok(());
-        }
-        let sequence = sequence_of(record);
-        if let Some((seen, number)) = self.known.take()
-            && (offset != seen || sequence != Some(number))
-        {
-            return Err(self.changed(seen, number, offset, sequence));
         }
         if sequence.is_some_and(|sequence| sequence < self.assembler.next_sequence()) && self.last.is_none() {
             // The copy has it.
