@@ -137,6 +137,8 @@ struct Partition {
     assembler: Assembler,
     /// The record that the copy holds: its offset and number, until it was seen again.
     known: Option<(i64, u64)>,
+    /// Number of the last record that the copy holds, until it was seen: Kafka must have all that the copy has.
+    unseen: Option<u64>,
     /// Offset of the last record that was taken.
     last: Option<i64>,
     done: bool,
@@ -198,7 +200,8 @@ fn begin(host: &Host, stream: &Stream) -> Partition {
     let topic = host.options.events_topic(&stream.of);
     let mut assembler = Assembler::new(stream.of.clone(), &topic, stream.partition, stream.number);
     assembler.resume(progress.next_sequence, progress.next_command_offset);
-    Partition { stream: stream.clone(), assembler, known: progress.seen, last: None, done: false }
+    let unseen = progress.next_sequence.checked_sub(1);
+    Partition { stream: stream.clone(), assembler, known: progress.seen, unseen, last: None, done: false }
 }
 
 /// Answers on their way into the copy and to the lane.
@@ -239,9 +242,15 @@ impl Partition {
         {
             return Err(self.changed(seen, number, offset, sequence));
         }
+        if self.unseen == sequence {
+            self.unseen = None;
+        }
         if let Some(owner) = Owner::read(record) {
             self.done = owner.is_ok_and(|owner| owner.nonce == nonce);
             if self.done {
+                if let Some(number) = self.unseen {
+                    return Err(self.lacking(number, offset));
+                }
                 return self.assembler.end(u64::try_from(offset).unwrap_or(0));
             }
             return Ok(());
@@ -260,6 +269,14 @@ impl Partition {
             }
         }
         Ok(())
+    }
+
+    fn lacking(&self, number: u64, offset: i64) -> LogError {
+        LogError::Corrupt(format!(
+            "the local copy holds record {number} of {}.events partition {}, but Kafka has no such record before offset {offset}: \
+             the topic was truncated or made anew. If Kafka is right, delete the folder `kafka` in the data folder",
+            self.stream.of, self.stream.partition
+        ))
     }
 
     fn changed(&self, seen: i64, number: u64, offset: i64, sequence: Option<u64>) -> LogError {
