@@ -66,7 +66,7 @@ impl Place {
         let options = AdminOptions::new().operation_timeout(Some(REQUEST));
         wait(self.0.admin.delete_topics(&[&topic], &options), REQUEST).unwrap().unwrap()[0].as_ref().unwrap();
         let since = Stopwatch::start();
-        while !self.0.known(&[&topic]).unwrap().is_empty() {
+        while !self.0.known_once(&[&topic]).unwrap().is_empty() {
             assert!(since.elapsed() < APPEARANCE, "{topic} does not go away");
             pause(Duration::from_millis(20));
         }
