@@ -150,7 +150,10 @@ impl Cluster {
     /// # Errors
     /// [`LogError::Fatal`] if the cluster does not answer or does not allow it.
     pub fn describe(&self, names: &[&str]) -> Result<Vec<Topic>, LogError> {
-        settled(|| self.describe_once(names), |topics| topics.len() == names.len())
+        // A broker may know a topic and not yet its settings.
+        let whole =
+            |topics: &Vec<Topic>| topics.len() == names.len() && topics.iter().all(|topic| !topic.settings.is_empty());
+        settled(|| self.describe_once(names), whole)
     }
 
     fn describe_once(&self, names: &[&str]) -> Result<Vec<Topic>, LogError> {
@@ -214,9 +217,12 @@ impl Cluster {
     /// # Errors
     /// [`LogError::Fatal`] if there is no such topic, or the cluster does not say.
     pub fn max_message_bytes(&self, topic: &str) -> Result<usize, LogError> {
-        let settings = self.settings(&[ResourceSpecifier::Topic(topic)])?;
-        let bytes = settings.get(topic).and_then(|settings| settings.get("max.message.bytes")?.parse().ok());
-        bytes.ok_or_else(|| self.failed(&format!("read max.message.bytes of {topic}"), "it is not said"))
+        let read = || {
+            let settings = self.settings(&[ResourceSpecifier::Topic(topic)])?;
+            let bytes = settings.get(topic).and_then(|settings| settings.get("max.message.bytes")?.parse().ok());
+            bytes.ok_or_else(|| self.failed(&format!("read max.message.bytes of {topic}"), "it is not said"))
+        };
+        settled(read, |_| true)
     }
 
     /// Whether any record was ever written to a topic.
