@@ -21,7 +21,7 @@ use std::time::Duration;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::ffi::admin::{End, describe_topics, offsets};
+use super::ffi::admin::{Described, End, describe_topics, offsets};
 use super::options::Options;
 use crate::clock::Stopwatch;
 use crate::log::LogError;
@@ -35,8 +35,12 @@ pub use open::Opened;
 
 /// Time for one request to the cluster.
 const REQUEST: Duration = Duration::from_secs(15);
-/// Time for a topic that was created to be known everywhere.
+/// Time for a topic that was created to be known to anybody, and to have leaders.
 const APPEARANCE: Duration = Duration::from_secs(30);
+/// Time for every broker to hear of a topic that another one knows.
+const SETTLING: Duration = Duration::from_secs(5);
+/// Rest between two looks.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A cluster that answered, seen with one prefix.
 pub struct Cluster {
@@ -56,6 +60,19 @@ impl fmt::Debug for Cluster {
 /// The refusal of a start, in words.
 fn fatal(what: impl Into<String>) -> LogError {
     LogError::Fatal(what.into())
+}
+
+/// Asks again while something is missing, or refused: the broker that answers may not have heard of a topic yet, and only
+/// what stays missing is.
+fn settled<T>(ask: impl Fn() -> Result<T, LogError>, whole: impl Fn(&T) -> bool) -> Result<T, LogError> {
+    let since = Stopwatch::start();
+    loop {
+        let answer = ask();
+        if answer.as_ref().is_ok_and(&whole) || since.elapsed() > SETTLING {
+            return answer;
+        }
+        pause(LOOK);
+    }
 }
 
 impl Cluster {
@@ -118,12 +135,29 @@ impl Cluster {
         self.describe(&ours)
     }
 
+    /// The same, together with those that a layout names.
+    fn topics_with(&self, layout: &Layout) -> Result<Vec<Topic>, LogError> {
+        let mut topics = self.topics()?;
+        let names = self.names(layout);
+        let missing =
+            names.iter().map(|(name, _)| name.as_str()).filter(|name| !topics.iter().any(|one| one.name == *name));
+        topics.extend(self.describe(&missing.collect::<Vec<_>>())?);
+        Ok(topics)
+    }
+
     /// Some topics, with everything that is checked of them; those that do not exist are left out.
     ///
     /// # Errors
     /// [`LogError::Fatal`] if the cluster does not answer or does not allow it.
     pub fn describe(&self, names: &[&str]) -> Result<Vec<Topic>, LogError> {
-        let described = self.known(names)?;
+        // A broker may know a topic and not yet its settings.
+        let whole =
+            |topics: &Vec<Topic>| topics.len() == names.len() && topics.iter().all(|topic| !topic.settings.is_empty());
+        settled(|| self.describe_once(names), whole)
+    }
+
+    fn describe_once(&self, names: &[&str]) -> Result<Vec<Topic>, LogError> {
+        let described = self.known_once(names)?;
         let resources: Vec<_> = described.iter().map(|one| ResourceSpecifier::Topic(&one.name)).collect();
         let mut settings = self.settings(&resources)?;
         let kept: Vec<_> = described.iter().map(|one| (one.name.as_str(), one.partitions)).collect();
@@ -132,7 +166,7 @@ impl Cluster {
         for ((topic, partition), offset) in first.into_iter().filter(|(_, offset)| *offset > 0) {
             cut.entry(topic).or_default().push((partition, offset));
         }
-        let topic = |one: super::ffi::admin::Described| Topic {
+        let topic = |one: Described| Topic {
             settings: settings.remove(&one.name).unwrap_or_default(),
             cut: cut.remove(&one.name).unwrap_or_default(),
             partitions: one.partitions,
@@ -144,7 +178,11 @@ impl Cluster {
     }
 
     /// Ids and numbers of partitions alone.
-    fn known(&self, names: &[&str]) -> Result<Vec<super::ffi::admin::Described>, LogError> {
+    fn known(&self, names: &[&str]) -> Result<Vec<Described>, LogError> {
+        settled(|| self.known_once(names), |topics| topics.len() == names.len())
+    }
+
+    fn known_once(&self, names: &[&str]) -> Result<Vec<Described>, LogError> {
         describe_topics(self.admin.inner(), names, REQUEST).map_err(|e| self.failed("describe topics", e))
     }
 
@@ -179,9 +217,12 @@ impl Cluster {
     /// # Errors
     /// [`LogError::Fatal`] if there is no such topic, or the cluster does not say.
     pub fn max_message_bytes(&self, topic: &str) -> Result<usize, LogError> {
-        let settings = self.settings(&[ResourceSpecifier::Topic(topic)])?;
-        let bytes = settings.get(topic).and_then(|settings| settings.get("max.message.bytes")?.parse().ok());
-        bytes.ok_or_else(|| self.failed(&format!("read max.message.bytes of {topic}"), "it is not said"))
+        let read = || {
+            let settings = self.settings(&[ResourceSpecifier::Topic(topic)])?;
+            let bytes = settings.get(topic).and_then(|settings| settings.get("max.message.bytes")?.parse().ok());
+            bytes.ok_or_else(|| self.failed(&format!("read max.message.bytes of {topic}"), "it is not said"))
+        };
+        settled(read, |_| true)
     }
 
     /// Whether any record was ever written to a topic.
@@ -203,7 +244,11 @@ impl Cluster {
                 }
                 Err(error) => tracing::debug!("ends of topics are asked for again: {error}"),
             }
-            pause(Duration::from_millis(50));
+            pause(LOOK);
+            // librdkafka remembers that there was no leader, and would go on answering that.
+            for (topic, _) in topics {
+                let _ = self.admin.inner().fetch_metadata(Some(topic), REQUEST);
+            }
         }
     }
 
@@ -246,7 +291,7 @@ impl Cluster {
 
     /// Creates one topic and waits until it is known; `false` if it was there. Somebody else may create it at the same time.
     fn ensure(&self, name: &str, role: Role, partitions: u32) -> Result<bool, LogError> {
-        if !self.known(&[name])?.is_empty() {
+        if !self.known_once(&[name])?.is_empty() {
             return Ok(false);
         }
         if !self.options.create_topics {
@@ -276,21 +321,19 @@ impl Cluster {
         self.appeared(name).map(|()| true)
     }
 
-    /// A topic is known to one broker before the others hear of it.
     fn appeared(&self, name: &str) -> Result<(), LogError> {
         let since = Stopwatch::start();
         while self.known(&[name])?.is_empty() {
             if since.elapsed() > APPEARANCE {
                 return Err(self.failed(&format!("see topic {name}, which was created"), "it does not appear"));
             }
-            pause(Duration::from_millis(50));
         }
         Ok(())
     }
 
     /// The brokers' record of transactions, or what it will be.
     fn transactions(&self) -> Result<Topic, LogError> {
-        if let Some(topic) = self.describe(&[TRANSACTIONS])?.pop() {
+        if let Some(topic) = self.describe_once(&[TRANSACTIONS])?.pop() {
             return Ok(topic);
         }
         let metadata = self.admin.inner().fetch_metadata(None, REQUEST).map_err(|e| self.failed("list brokers", e))?;
@@ -306,7 +349,7 @@ impl Cluster {
     pub fn verify(&self, layout: &Layout) -> Result<Vec<Problem>, LogError> {
         let names = self.names(layout);
         let known = self.known(&names.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>())?;
-        let topic = |one: super::ffi::admin::Described| Topic {
+        let topic = |one: Described| Topic {
             name: one.name,
             id: one.id,
             partitions: one.partitions,

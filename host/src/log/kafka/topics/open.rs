@@ -38,11 +38,11 @@ impl Cluster {
                 self.change_layout(lanes, &|seen| self.first(seen, lanes, orphans.as_deref()))?
             }
         };
-        self.refuse(compare(&layout, &self.options, &self.id, &self.topics()?))?;
+        self.refuse(compare(&layout, &self.options, &self.id, &self.topics_with(&layout)?))?;
         for name in types.iter().filter(|name| layout.of(name).is_none()).collect::<Vec<_>>() {
             layout = self.add(&layout, name)?;
         }
-        let topics = self.topics()?;
+        let topics = self.topics_with(&layout)?;
         let problems = self.problems(&layout, &topics)?;
         self.refuse(problems.clone())?;
         let is_new = |topic: &Topic| !before.iter().any(|one| one.name == topic.name);
@@ -101,6 +101,7 @@ impl Cluster {
         let found = self.read_layout(lanes)?;
         let rewritten = matches!(found, Found::Newest(_));
         let Some(layout) = found.layout() else { return Ok((None, topics, Vec::new())) };
+        let topics = self.topics_with(&layout)?;
         let mut problems = self.problems(&layout, &topics)?;
         if rewritten {
             problems.push(Problem {
@@ -133,7 +134,7 @@ impl Cluster {
             return Ok(topic.partitions);
         }
         if let Some(orphans) = self.events_without_layout(topics)?
-            && self.known(&[&name])?.is_empty()
+            && self.known_once(&[&name])?.is_empty()
         {
             return Err(fatal(orphans));
         }
