@@ -89,6 +89,11 @@ impl<'a> Command<'a> {
         Self { home, id, expected, body, hash, defect }
     }
 
+    /// A command of which nothing is known.
+    pub fn unknown() -> Self {
+        Self { home: Home::Nowhere, id: None, expected: None, body: Vec::new(), hash: 0, defect: None }
+    }
+
     /// Whether an answer names this command by the id it must have.
     pub fn is_named(&self, answered: &str, topic: &str, partition: u32, offset: u64) -> bool {
         match self.id {

@@ -192,12 +192,24 @@ impl<'a> Walk<'a> {
         }
         let at = position(commands, last.command_offset);
         self.order(first, last.command_offset, at.map(|at| answered[at]));
-        let Some(at) = at else { return };
-        answered[at] = true;
-        let record = &commands[at];
-        let command = Command::read(record, self.place.partition, self.place.partitions);
-        if self.names_it(first, last, &command, record) {
-            self.decided(&group, &command);
+        if let Some(at) = at {
+            answered[at] = true;
+            let record = &commands[at];
+            let command = Command::read(record, self.place.partition, self.place.partitions);
+            if self.names_it(first, last, &command, record) {
+                self.decided(&group, &command);
+                return;
+            }
+        }
+        self.fold_only(&group);
+    }
+
+    /// Events of nobody's command: they are in the log, and change what they are about.
+    fn fold_only(&mut self, group: &Group<'_>) {
+        let (Some((first, _)), Some((_, last))) = (group.first(), group.last()) else { return };
+        let events: Vec<_> = group.iter().filter_map(|(record, fields)| fields.event(record).ok()).collect();
+        if last.variant.is_some() {
+            self.hand_on(first, last, &Command::unknown(), events, Said::Accepted, Known::New);
         }
     }
 
@@ -286,6 +298,18 @@ impl<'a> Walk<'a> {
                 format!("conflict with {} expected, the command expects {:?}", conflict.expected, command.expected);
             self.found(Kind::ConflictNeedless, first, &what);
         }
+        self.hand_on(first, last, command, events, said, known);
+    }
+
+    fn hand_on(
+        &mut self,
+        first: &Record,
+        last: &Fields<'_>,
+        command: &Command<'_>,
+        events: Vec<Vec<u8>>,
+        said: Said<'_>,
+        known: Known,
+    ) {
         self.judge.answered(&Answered {
             at: (first.offset, self.place.stream),
             stream: self.place.stream,
