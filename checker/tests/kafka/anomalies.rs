@@ -324,6 +324,46 @@ fn takings_in_another_order_than_in_the_lane() {
 }
 
 #[test]
+fn takings_in_another_order_where_nobody_answers() {
+    let mut golden = Golden::story();
+    let empty = (0..PARTITIONS).find(|&partition| golden.events(partition).records.len() == 1).unwrap();
+    golden.take(empty % 2);
+    golden.events(empty).records.swap(0, 1);
+    golden.renumber(empty);
+    assert_found(&golden, &[ForeignWriter]);
+}
+
+#[test]
+fn terms_that_go_back_where_no_owner_left_a_record() {
+    // As in the topics of a type that is new: its lanes were taken before it came.
+    let mut golden = Golden::story();
+    let partition = home("acc-1");
+    let old = golden.terms[&(partition % 2)];
+    golden.take(partition % 2);
+    golden.deposit("acc-1", 7);
+    golden.events(partition).records.retain(|record| record.get("ce_type") != "ordain.owner");
+    golden.renumber(partition);
+    assert_found(&golden, &[]);
+    golden.deposit("acc-1", 8);
+    golden.events(partition).records.last_mut().unwrap().set("ce_epoch", &old.to_string());
+    assert_found(&golden, &[ForeignWriter]);
+}
+
+#[test]
+fn takings_that_contradict_themselves() {
+    for (field, value) in [("lane", json!(1)), ("nonce", json!("n1")), ("nonce", json!(7))] {
+        let mut golden = Golden::new();
+        golden.take(0);
+        let taken = golden.lane(0).records.last_mut().unwrap();
+        let mut owner = taken.json();
+        owner[field] = value;
+        taken.set_json(&owner);
+        let found = golden.judge_alone().found();
+        assert!(found.contains(&RecordMalformed), "{}", golden.judge_alone());
+    }
+}
+
+#[test]
 fn an_owner_of_another_lane() {
     let mut golden = Golden::story();
     let partition = home("acc-1");
@@ -392,6 +432,16 @@ fn conflict_without_a_difference_or_an_expectation() {
     let mut golden = Golden::story();
     let step = golden.conflict("acc-1", 9);
     golden.command(step).remove("ce_expectedversion");
+    assert_found(&golden, &[ConflictNeedless]);
+}
+
+#[test]
+fn conflict_with_another_expectation_than_the_commands() {
+    let mut golden = Golden::story();
+    let step = golden.conflict("acc-1", 9);
+    let mut outcome = golden.event(step, 0).json();
+    outcome["conflict"]["expected"] = json!(8);
+    golden.event(step, 0).set_json(&outcome);
     assert_found(&golden, &[ConflictNeedless]);
 }
 
@@ -502,6 +552,13 @@ fn truncated_topic() {
 fn topics_that_do_not_belong_together() {
     let mut golden = Golden::new();
     golden.topics.remove(&("account.events".to_owned(), 3));
+    assert_found(&golden, &[LayoutDiffers]);
+    let mut golden = Golden::new();
+    golden.topics.retain(|(topic, _), mem| {
+        // Nor are there takings, then.
+        mem.records.clear();
+        topic != "lanes"
+    });
     assert_found(&golden, &[LayoutDiffers]);
     let mut golden = Golden::new();
     let layout = &mut golden.lane(0).records[0];

@@ -109,7 +109,7 @@ fn producer(brokers: &str, id: &str) -> BaseProducer {
 }
 
 /// Waits for the client library's own thread to finish a future.
-fn futures_lite<T>(future: impl Future<Output = T>) -> T {
+fn finished<T>(future: impl Future<Output = T>) -> T {
     struct Thread(std::thread::Thread);
     impl std::task::Wake for Thread {
         fn wake(self: std::sync::Arc<Self>) {

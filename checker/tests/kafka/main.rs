@@ -6,3 +6,4 @@ mod broker;
 mod builder;
 mod clients;
 mod legal;
+mod speed;
