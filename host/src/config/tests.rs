@@ -87,3 +87,70 @@ fn the_page_shows_every_key_with_its_default() {
         assert!(at > 0 && lines[at - 1].starts_with("# "), "no sentence above `{line}`");
     }
 }
+
+/// `[log]` with Kafka, and one line more.
+fn on_kafka(line: &str) -> String {
+    format!("[log]\nkind = \"kafka\"\nbrokers = \"a:9092,[::1]:9093\"\n{line}\n")
+}
+
+#[test]
+fn settings_of_kafka_become_its_options() {
+    let options = |file: &str, vars: &[(&str, &str)]| with_file(file, vars, &NoFlags {}).unwrap().kafka();
+    assert_eq!(options("", &[]), None);
+    let usual = options(&on_kafka(""), &[]).unwrap();
+    assert_eq!(
+        (usual.brokers.as_str(), usual.prefix.as_str(), usual.group.as_str()),
+        ("a:9092,[::1]:9093", "ordain.", "ordain.hosts")
+    );
+    // The usual number of partitions of a log of one's own says nothing about this one.
+    assert_eq!((usual.partitions, usual.lanes, usual.advertised), (None, None, None));
+    let insisting = options(&format!("partitions = 16\nlanes = 4\n{}", on_kafka("group = \"g\"")), &[]).unwrap();
+    assert_eq!((insisting.partitions, insisting.lanes, insisting.group.as_str()), (Some(16), Some(4), "g"));
+    assert_eq!(options(&on_kafka(""), &[("ORDAIN_PARTITIONS", "8")]).unwrap().partitions, Some(8));
+    let advertised = options(&on_kafka("advertised = \"http://10.0.0.7:7400/\""), &[]).unwrap().advertised;
+    assert_eq!(advertised.as_deref(), Some("http://10.0.0.7:7400"));
+}
+
+#[test]
+fn properties_come_from_the_file_and_from_variables_and_passwords_stay_hidden() {
+    let file =
+        on_kafka("[log.properties]\n\"linger.ms\" = 5\n\"sasl.username\" = \"me\"\n\"socket.keepalive.enable\" = true");
+    let vars = [("ORDAIN_LOG__PROPERTIES__SASL__PASSWORD", "007"), ("ORDAIN_LOG__PROPERTIES__LINGER__MS", "6")];
+    let config = with_file(&file, &vars, &NoFlags {}).unwrap();
+    let expected =
+        [("linger.ms", "6"), ("sasl.password", "007"), ("sasl.username", "me"), ("socket.keepalive.enable", "true")];
+    let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(config.kafka().unwrap().properties, expected.into());
+    assert!(!format!("{config:?}").contains("007"));
+    let shown = config.without_secrets().to_toml();
+    assert!(!shown.contains("007") && shown.contains("(hidden)"), "{shown}");
+    assert_eq!(with_file(&config.to_toml(), &[], &NoFlags {}).unwrap(), config);
+}
+
+#[test]
+fn what_cannot_be_on_kafka_says_what_to_write() {
+    let mistakes: [(String, &[&str]); 16] = [
+        ("[log]\nkind = \"kafka\"".into(), &["log.brokers", "host:9092"]),
+        ("[log]\nbrokers = \"a:1\"".into(), &["log.brokers", "log.kind", "kafka"]),
+        ("[log]\nproduction = true".into(), &["log.production", "log.kind"]),
+        ("[log.properties]\n\"linger.ms\" = 5".into(), &["log.properties", "log.kind"]),
+        ("[log]\nkind = \"kafka\"\nbrokers = \"a\"".into(), &["log.brokers", "host:port"]),
+        ("[log]\nkind = \"rabbit\"".into(), &["log.kind", "rabbit", "kafka"]),
+        (on_kafka("prefix = \"shop\""), &["log.prefix", "dot", "ordain."]),
+        (on_kafka("prefix = \"\""), &["log.prefix"]),
+        (on_kafka("session_timeout_ms = 10"), &["log.session_timeout_ms", "1000 to"]),
+        (on_kafka("commits_per_second_max = 0"), &["log.commits_per_second_max", "1 to"]),
+        (on_kafka("advertised = \"10.0.0.7\""), &["log.advertised", "http://"]),
+        (on_kafka("[log.properties]\nacks = 1"), &["acks", "log.properties", "replicas"]),
+        (on_kafka("[log.properties]\n\"transactional.id\" = \"x\""), &["transactional.id", "fence"]),
+        (on_kafka("[log.properties]\n\"linger.mss\" = 1"), &["linger.mss", "No such configuration property"]),
+        (on_kafka("[log.properties]\nlinger.ms = 1"), &["log.properties", "quotation marks"]),
+        (format!("partitions = 4\nlanes = 8\n{}", on_kafka("")), &["lanes", "0 to 4"]),
+    ];
+    for (file, words) in mistakes {
+        let error = with_file(&file, &[], &NoFlags {}).unwrap_err();
+        for word in words {
+            assert!(error.contains(word), "{word:?} is not in: {error}");
+        }
+    }
+}

@@ -111,7 +111,7 @@ impl KafkaLog {
         let cluster = Cluster::connect(&options)?;
         let types = placement.types();
         let opened = cluster.open(&types)?;
-        for warning in &opened.warnings {
+        for warning in topics::problem::warnings(&opened.warnings) {
             tracing::warn!("{warning}");
         }
         for topic in &opened.created {

@@ -105,9 +105,11 @@ impl Node {
     /// Its process id while it runs. A file of an earlier life says nothing: the process must be this node's.
     pub fn pid(&mut self) -> Option<u32> {
         // A child that has ended stays in the system's list until it is asked for.
-        if let Some(child) = &mut self.child
-            && matches!(child.try_wait(), Ok(Some(_)))
-        {
+        if let Some(child) = &mut self.child {
+            if matches!(child.try_wait(), Ok(None)) {
+                // Ours for certain; its command line may not be there yet.
+                return Some(child.id());
+            }
             self.child = None;
         }
         let pid: u32 = fs::read_to_string(self.pid_file()).ok()?.trim().parse().ok()?;

@@ -220,21 +220,21 @@ impl Work {
         let same = |one: &Entry<'_>| {
             (one.aggregate_type, one.aggregate_id, one.command_id) == of && crate::state_machine::remembers(&one.answer)
         };
-        block.entries().map(|(_, one)| one).find(same).map(First::Here)
+        block.entries().map(|(_, one)| one).find(same).map(|entry| First::Here(Box::new(entry)))
     }
 }
 
 /// A first answer, wherever it lies.
 enum First<'a> {
     Older(crate::engine::Answered),
-    Here(Entry<'a>),
+    Here(Box<Entry<'a>>),
 }
 
 impl First<'_> {
     fn entry(&self) -> Entry<'_> {
         match self {
             Self::Older(answered) => answered.entry(),
-            Self::Here(entry) => *entry,
+            Self::Here(entry) => **entry,
         }
     }
 }

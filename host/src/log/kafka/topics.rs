@@ -65,21 +65,26 @@ impl Cluster {
     /// [`LogError::Fatal`] if the settings do not fit together, or nobody answers in time; the message holds the last
     /// complaint of librdkafka.
     pub fn connect(options: &Options) -> Result<Self, LogError> {
+        Self::connect_within(options, REQUEST)
+    }
+
+    fn connect_within(options: &Options, limit: Duration) -> Result<Self, LogError> {
         let context = Context::default();
         let admin: AdminClient<Context> = options
             .client()
             .create_with_context(context.clone())
             .map_err(|e| fatal(format!("no client of Kafka can be made of [log.properties]: {e}")))?;
         let unreachable = |error: &dyn fmt::Display| {
+            context.listen(options);
             let explained = context.explain(error);
             fatal(format!(
                 "no broker of {} answers ({explained}): check `log.brokers`, and what [log.properties] says of TLS and passwords",
                 options.brokers
             ))
         };
-        let metadata = admin.inner().fetch_metadata(None, REQUEST).map_err(|e| unreachable(&e))?;
+        let metadata = admin.inner().fetch_metadata(None, limit).map_err(|e| unreachable(&e))?;
         let brokers = u32::try_from(metadata.brokers().len()).unwrap_or(u32::MAX);
-        let id = admin.inner().fetch_cluster_id(REQUEST).ok_or_else(|| unreachable(&"it has no cluster id"))?;
+        let id = admin.inner().fetch_cluster_id(limit).ok_or_else(|| unreachable(&"it has no cluster id"))?;
         Ok(Self { admin, context, options: options.clone(), id, brokers })
     }
 

@@ -1,7 +1,7 @@
 //! What clients of librdkafka say by themselves, and waiting for its answers without a runtime.
 
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
@@ -11,9 +11,13 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 use rdkafka::message::DeliveryResult;
-use rdkafka::producer::ProducerContext;
+use rdkafka::producer::{BaseProducer, ProducerContext};
 
 use crate::clock::Stopwatch;
+use crate::log::kafka::options::Options;
+
+/// Longest wait for a complaint.
+const LISTENING: Duration = Duration::from_secs(3);
 
 /// Keeps the last complaint: a timeout alone tells nobody that a password was wrong.
 #[derive(Debug, Clone, Default)]
@@ -22,18 +26,31 @@ pub struct Context(Arc<Mutex<String>>);
 impl Context {
     /// An error with the last complaint, if there was one.
     pub fn explain(&self, error: impl std::fmt::Display) -> String {
-        let complaint = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let complaint = self.complaint();
         if complaint.is_empty() { error.to_string() } else { format!("{error}; librdkafka says: {complaint}") }
     }
 
+    /// Hears for a moment what a client complains about that cannot connect: a client for administration keeps silent.
+    pub fn listen(&self, options: &Options) {
+        let Ok(producer) = options.client().create_with_context::<_, BaseProducer<Self>>(self.clone()) else { return };
+        let since = Stopwatch::start();
+        while since.elapsed() < LISTENING && self.complaint().is_empty() {
+            producer.poll(Duration::from_millis(50));
+        }
+    }
+
+    fn complaint(&self) -> MutexGuard<'_, String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn keep(&self, complaint: &str) {
-        // The end of a partition is news to a reader, and no complaint.
-        if complaint.contains("reached end of partition") {
+        // The end of a partition is news to a reader, and that no broker is left says less than what was said before.
+        if complaint.contains("reached end of partition") || complaint.ends_with("brokers are down") {
             return;
         }
         // The name of a thread in front is of no use to anybody.
         let text = complaint.rsplit_once("]: ").map_or(complaint, |(_, rest)| rest);
-        text.clone_into(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        text.clone_into(&mut self.complaint());
     }
 }
 
@@ -56,14 +73,11 @@ impl ClientContext for Context {
 
 impl ConsumerContext for Context {}
 
+/// Nothing is ever produced with it.
 impl ProducerContext for Context {
     type DeliveryOpaque = ();
 
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, _)) = result {
-            self.keep(&error.to_string());
-        }
-    }
+    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
 }
 
 /// Unparks the thread that waits.

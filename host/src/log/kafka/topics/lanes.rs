@@ -5,12 +5,13 @@
 //! ends of logs lie), so it has seen every layout that was ever committed. Its own layout is committed in all partitions at
 //! once, or, if it was fenced meanwhile, in none: then it begins again.
 
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError as Unread, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::context::{Context, pause};
@@ -18,6 +19,9 @@ use super::layout::{self, Found, KEY, Layout, agree};
 use super::{Cluster, fatal};
 use crate::clock::Stopwatch;
 use crate::log::LogError;
+use crate::log::kafka::ffi::KafkaError;
+use crate::log::kafka::ffi::admin::End;
+use crate::log::kafka::ffi::producer::Producer;
 use crate::message::CommandId;
 
 /// Key of the record that proves how far was read. Everybody else ignores it.
@@ -25,9 +29,11 @@ const LOCK: &str = "layout.lock";
 /// Time to read the topic of lanes. It is compacted, and small.
 const READING: Duration = Duration::from_secs(30);
 /// Time for a transaction of one record per lane.
-const COMMIT: Duration = Duration::from_secs(20);
-/// How often somebody else may come in between.
-const ATTEMPTS: u32 = 10;
+const COMMIT: Duration = Duration::from_secs(15);
+/// Time in which somebody else may come in between, again and again.
+const CHANGING: Duration = Duration::from_secs(60);
+/// Longest rest before another attempt.
+const REST_MS_MAX: u64 = 2_000;
 
 /// How far a partition is read.
 enum Until<'a> {
@@ -54,7 +60,8 @@ impl Cluster {
         agree(&self.read(lanes, &Until::TheEnd)?).map_err(|e| self.corrupt(e))
     }
 
-    /// Changes the layout under the fence. `change` gets the newest one and may be called several times.
+    /// Changes the layout under the fence. `change` gets the newest one and may be called several times; it must not look
+    /// at what an owner may have written since.
     ///
     /// # Errors
     /// What `change` returns; or as [`Self::read_layout`]; or [`LogError::Fatal`] if others come in between for too long.
@@ -63,22 +70,28 @@ impl Cluster {
         lanes: u32,
         change: &dyn Fn(Option<Layout>) -> Result<Layout, LogError>,
     ) -> Result<Layout, LogError> {
-        let mut last = None;
-        for attempt in 0..ATTEMPTS {
+        let since = Stopwatch::start();
+        for attempt in 0_u32.. {
+            // Hosts that start together want the same: whoever finds it done disturbs nobody. What was read may be old,
+            // but layouts only grow.
+            if let Found::Agreed(layout) = self.read_layout(lanes)?
+                && change(Some(layout.clone())).is_ok_and(|changed| changed == layout)
+            {
+                return Ok(layout);
+            }
             match self.try_change(lanes, change) {
                 Ok(layout) => return Ok(layout),
                 Err(Refused::Ended(error)) => return Err(error),
-                Err(Refused::Again(error)) => {
-                    tracing::debug!("the layout was not written at attempt {attempt}: {error}");
-                    last = Some(error);
+                Err(Refused::Again(error)) if since.elapsed() > CHANGING => {
+                    return Err(self.failed(&format!("write the layout into {}", self.options.lanes_topic()), error));
                 }
+                Err(Refused::Again(error)) => tracing::debug!(attempt, "the layout was not written yet: {error}"),
             }
-            // Two that fence each other must not go on in step: the id of a process tells them apart.
-            let jitter = (u64::from(std::process::id()) + u64::from(attempt) * 37) % 97;
-            pause(Duration::from_millis(20 * u64::from(attempt + 1) + jitter));
+            // Whoever was fenced rests longer than a change takes, and not as long as the others that were.
+            let longest = (100 << attempt.min(10)).min(REST_MS_MAX);
+            pause(Duration::from_millis(longest / 4 + RandomState::new().build_hasher().finish() % longest));
         }
-        let last = last.map_or_else(String::new, |error| error.to_string());
-        Err(self.failed(&format!("write the layout into {}", self.options.lanes_topic()), last))
+        unreachable!("attempts end with the time")
     }
 
     fn try_change(
@@ -86,8 +99,8 @@ impl Cluster {
         lanes: u32,
         change: &dyn Fn(Option<Layout>) -> Result<Layout, LogError>,
     ) -> Result<Layout, Refused> {
-        let producer = self.producer().map_err(Refused::Ended)?;
-        producer.init_transactions(COMMIT).map_err(|e| self.again(e))?;
+        let producer = self.producer().map_err(|e| self.again(e))?;
+        producer.init(COMMIT).map_err(|e| self.again(e))?;
         let nonce = CommandId::fresh();
         self.commit(&producer, lanes, LOCK, nonce.as_str().as_bytes())?;
         let read = self.read(lanes, &Until::Record(nonce.as_str().as_bytes())).map_err(Refused::Ended)?;
@@ -105,47 +118,53 @@ impl Cluster {
 
     /// Errors that another attempt can mend, and those of rights, which it cannot.
     fn again(&self, error: KafkaError) -> Refused {
-        use rdkafka::error::RDKafkaErrorCode as Code;
-        match error.rdkafka_error_code() {
-            Some(
-                Code::TransactionalIdAuthorizationFailed
-                | Code::TopicAuthorizationFailed
-                | Code::ClusterAuthorizationFailed,
-            ) => Refused::Ended(self.failed("write the layout", error)),
-            _ => Refused::Again(error),
+        if error.name.ends_with("AUTHORIZATION_FAILED") {
+            return Refused::Ended(self.failed("write the layout", error));
         }
+        Refused::Again(error)
     }
 
-    fn producer(&self) -> Result<BaseProducer<Context>, LogError> {
-        self.options
-            .client()
+    fn producer(&self) -> Result<Producer, KafkaError> {
+        let mut config = self.options.client();
+        config
             .set("transactional.id", self.options.layout_transactional_id())
-            .set("transaction.timeout.ms", "15000")
-            .set("message.timeout.ms", "14000")
+            .set("transaction.timeout.ms", "10000")
+            .set("message.timeout.ms", "9000")
+            .set("socket.timeout.ms", "10000")
             .set("linger.ms", "0")
             .set("retry.backoff.ms", "5")
+            .set("retry.backoff.max.ms", "50")
+            .set("reconnect.backoff.ms", "5")
             .set("enable.sparse.connections", "false")
-            .create_with_context(self.context.clone())
-            .map_err(|e| self.failed("make a producer", e))
+            .set("log_level", "0");
+        Producer::new(&config, &[self.options.lanes_topic()])
     }
 
-    /// One record in every partition, in one transaction. A producer that failed is dropped by the caller, with whatever it
-    /// had begun; the next one's init ends it.
-    fn commit(&self, producer: &BaseProducer<Context>, lanes: u32, key: &str, value: &[u8]) -> Result<(), Refused> {
-        let topic = self.options.lanes_topic();
-        producer.begin_transaction().map_err(|e| self.again(e))?;
-        for lane in 0..lanes {
-            let record = BaseRecord::to(&topic).partition(lane.cast_signed()).key(key).payload(value);
-            producer.send(record).map_err(|(e, _)| self.again(e))?;
-        }
-        producer.commit_transaction(COMMIT).map_err(|e| self.again(e))
+    /// One record in every partition, in one transaction whose EndTxn was sent once. A producer that failed is dropped by
+    /// the caller, with whatever it had begun; the next one's init ends it.
+    fn commit(&self, producer: &Producer, lanes: u32, key: &str, value: &[u8]) -> Result<(), Refused> {
+        let commit = || {
+            producer.begin()?;
+            for lane in 0..lanes {
+                producer.produce(0, lane, lane, key.as_bytes(), value, [])?;
+            }
+            let delivered = producer.commit(COMMIT)?;
+            let sent = producer.end_txns();
+            if sent != 1 || delivered.problem.is_some() || delivered.count != u64::from(lanes) {
+                let problem = delivered.problem.unwrap_or_default();
+                return Err(KafkaError::other(format!("no plain success: EndTxn was sent {sent} times; {problem}")));
+            }
+            Ok(())
+        };
+        commit().map_err(|e| self.again(e))
     }
 
     /// The newest layout of every partition.
     fn read(&self, lanes: u32, until: &Until<'_>) -> Result<Vec<Option<Layout>>, LogError> {
         let topic = self.options.lanes_topic();
         let what = format!("read the layout from {topic}");
-        let consumer = self.reader(&topic, lanes).map_err(|e| self.failed(&what, e))?;
+        let first = self.ends(&[(&topic, lanes)], End::First)?;
+        let consumer = self.reader(first).map_err(|e| self.failed(&what, e))?;
         let mut newest = vec![None; lanes as usize];
         let mut open = vec![true; lanes as usize];
         let since = Stopwatch::start();
@@ -157,17 +176,16 @@ impl Cluster {
             }
             match consumer.poll(Duration::from_millis(100)) {
                 None => {}
-                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                Some(Err(Unread::PartitionEOF(partition))) => {
                     if matches!(until, Until::TheEnd) {
                         close(&mut open, partition);
                     }
                 }
-                Some(Err(error)) => {
-                    // Connections come and go; what stays wrong ends with the time.
-                    if error.rdkafka_error_code() == Some(rdkafka::error::RDKafkaErrorCode::TopicAuthorizationFailed) {
-                        return Err(self.failed(&what, error));
-                    }
+                Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                    return Err(self.failed(&what, error));
                 }
+                // Connections come and go; what stays wrong ends with the time.
+                Some(Err(_)) => {}
                 Some(Ok(record)) => {
                     let at = usize::try_from(record.partition()).unwrap_or(usize::MAX);
                     if !open.get(at).is_some_and(|open| *open) {
@@ -189,7 +207,9 @@ impl Cluster {
         Ok(newest)
     }
 
-    fn reader(&self, topic: &str, lanes: u32) -> Result<BaseConsumer<Context>, KafkaError> {
+    /// A reader of partitions from their first offsets on. Asked for "the beginning", librdkafka looks for it before it
+    /// knows the leaders, and then rests for half a second.
+    fn reader(&self, first: BTreeMap<(String, u32), i64>) -> Result<BaseConsumer<Context>, Unread> {
         let consumer: BaseConsumer<Context> = self
             .options
             .client()
@@ -200,10 +220,12 @@ impl Cluster {
             .set("enable.partition.eof", "true")
             .set("check.crcs", "true")
             .set("fetch.wait.max.ms", "10")
+            .set("enable.sparse.connections", "false")
+            .set("reconnect.backoff.ms", "5")
             .create_with_context(self.context.clone())?;
         let mut list = TopicPartitionList::new();
-        for lane in 0..lanes {
-            list.add_partition_offset(topic, lane.cast_signed(), Offset::Beginning)?;
+        for ((topic, lane), offset) in first {
+            list.add_partition_offset(&topic, lane.cast_signed(), Offset::Offset(offset))?;
         }
         consumer.assign(&list)?;
         Ok(consumer)

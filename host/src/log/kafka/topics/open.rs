@@ -19,6 +19,9 @@ pub struct Opened {
     pub created: Vec<String>,
 }
 
+/// The layout, unless there is no log yet; the topics; and what is wrong with both.
+pub type Inspected = (Option<Layout>, Vec<Topic>, Vec<Problem>);
+
 impl Cluster {
     /// Makes what is missing, adds `types` to the layout, and verifies everything. Hosts may do this at the same time.
     ///
@@ -27,10 +30,13 @@ impl Cluster {
     pub fn open(&self, types: &[AggregateType]) -> Result<Opened, LogError> {
         let before = self.topics()?;
         let lanes = self.lanes(&before)?;
-        let found = self.read_layout(lanes)?;
-        let mut layout = match found {
+        let mut layout = match self.read_layout(lanes)? {
             Found::Agreed(layout) => layout,
-            Found::Newest(_) | Found::Nothing => self.change_layout(lanes, &|seen| self.first(seen, lanes))?,
+            Found::Newest(_) | Found::Nothing => {
+                // Looked at before the layout is read under the fence: if there is none then, these events were nobody's.
+                let orphans = self.events_without_layout(&before)?;
+                self.change_layout(lanes, &|seen| self.first(seen, lanes, orphans.as_deref()))?
+            }
         };
         self.refuse(compare(&layout, &self.options, &self.id, &self.topics()?))?;
         for name in types.iter().filter(|name| layout.of(name).is_none()).collect::<Vec<_>>() {
@@ -52,10 +58,11 @@ impl Cluster {
         let ids = self.ensure_type(name, layout.partitions)?;
         let events = self.options.events_topic(name);
         self.refuse(self.type_problems(layout.partitions, name)?)?;
+        // Looked at before the layout is read under the fence: owners write to the topic only after the layout has it.
+        let written = self.written(&events, layout.partitions)?;
         self.change_layout(layout.lanes, &|seen| {
             let seen = seen.ok_or_else(|| fatal("the layout vanished from the topic of lanes: restore it from a backup"))?;
-            // Looked at under the fence: the host that adds the type writes its first event only after that.
-            if seen.of(name).is_none() && self.written(&events, seen.partitions)? {
+            if seen.of(name).is_none() && written {
                 return Err(fatal(format!(
                     "topic {events} holds records, but the layout does not know it: it was copied, or is another log's. \
                      Delete it, or use another `log.prefix`"
@@ -85,7 +92,7 @@ impl Cluster {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn inspect(&self) -> Result<(Option<Layout>, Vec<Topic>, Vec<Problem>), LogError> {
+    pub fn inspect(&self) -> Result<Inspected, LogError> {
         let topics = self.topics()?;
         let lanes_topic = self.options.lanes_topic();
         let Some(lanes) = topics.iter().find(|topic| topic.name == lanes_topic).map(|topic| topic.partitions) else {
@@ -125,18 +132,22 @@ impl Cluster {
         if let Some(topic) = topics.iter().find(|topic| topic.name == name) {
             return Ok(topic.partitions);
         }
-        self.no_events_without_layout(topics)?;
+        if let Some(orphans) = self.events_without_layout(topics)?
+            && self.known(&[&name])?.is_empty()
+        {
+            return Err(fatal(orphans));
+        }
         self.ensure_lanes_topic(self.options.dimensions().1)?;
         let made = self.describe(&[&name])?;
         made.first().map(|topic| topic.partitions).ok_or_else(|| self.failed(&format!("find {name}"), "it vanished"))
     }
 
     /// Events whose layout is gone: nobody knows which generation their lanes are, so nobody can be fenced.
-    fn no_events_without_layout(&self, topics: &[Topic]) -> Result<(), LogError> {
+    fn events_without_layout(&self, topics: &[Topic]) -> Result<Option<String>, LogError> {
         for topic in topics {
             let role = rules::parse(&self.options.prefix, &topic.name).map(|(role, _)| role);
             if role == Some(Role::Events) && self.written(&topic.name, topic.partitions)? {
-                return Err(fatal(format!(
+                return Ok(Some(format!(
                     "topic {} holds records, but the layout of the log is gone with {}: restore that topic from a backup, or \
                      begin anew under another `log.prefix`",
                     topic.name,
@@ -144,15 +155,17 @@ impl Cluster {
                 )));
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// The layout of a log that has none; one that was found stays as it is.
-    fn first(&self, seen: Option<Layout>, lanes: u32) -> Result<Layout, LogError> {
+    fn first(&self, seen: Option<Layout>, lanes: u32, orphans: Option<&str>) -> Result<Layout, LogError> {
         if let Some(layout) = seen {
             return Ok(layout);
         }
-        self.no_events_without_layout(&self.topics()?)?;
+        if let Some(orphans) = orphans {
+            return Err(fatal(orphans));
+        }
         let partitions = self.options.partitions.unwrap_or(self.options.dimensions().0.max(lanes));
         let wanted = self.options.lanes.unwrap_or(lanes);
         if wanted != lanes || lanes > partitions {

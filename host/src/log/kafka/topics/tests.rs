@@ -263,7 +263,7 @@ fn printed_commands_make_what_is_checked() {
 #[test]
 fn a_broker_that_is_not_there_is_named_with_its_error() {
     let nobody = Options { brokers: "127.0.0.1:1".into(), ..options("shop.") };
-    let error = Cluster::connect(&nobody).unwrap_err().to_string();
+    let error = Cluster::connect_within(&nobody, Duration::from_millis(300)).unwrap_err().to_string();
     assert!(
         error.contains("127.0.0.1:1") && error.contains("Connection refused") && error.contains("log.brokers"),
         "{error}"
