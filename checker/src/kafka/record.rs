@@ -19,6 +19,20 @@ pub struct Record {
 /// Bytes of a record's headers, key or value that are shown.
 const SHOWN_MAX: usize = 300;
 
+/// Bytes of a module's digest that are shown: `sha256:` and eight digits.
+const MODULE_SHOWN: usize = 15;
+/// Headers that say nothing of their own about a command.
+const PLAIN: [&str; 8] = [
+    "ce_specversion",
+    "ce_source",
+    "ce_id",
+    "ce_subject",
+    "ce_commandhash",
+    "ordain-metadata",
+    "content-type",
+    "traceparent",
+];
+
 impl Record {
     /// Puts a record together. Headers keep their order; a name may be there twice.
     pub fn new<'a>(
@@ -88,11 +102,14 @@ impl fmt::Display for Record {
         write!(f, "{}", self.key().map_or("null".into(), shown))?;
         for (name, value) in self.headers() {
             let name = String::from_utf8_lossy(name);
-            // What every record has, or what says nothing about a command.
-            let plain = ["ce_specversion", "ce_source", "ce_id", "ce_subject", "content-type", "traceparent"];
-            if !plain.contains(&&*name) {
-                write!(f, " {}={}", name.trim_start_matches("ce_"), value.map_or("null".into(), shown))?;
+            if PLAIN.contains(&&*name) {
+                continue;
             }
+            let mut text = value.map_or("null".into(), shown);
+            if name == "ce_module" {
+                text.truncate(text.floor_char_boundary(MODULE_SHOWN));
+            }
+            write!(f, " {}={text}", name.trim_start_matches("ce_"))?;
         }
         write!(f, " {}", self.value().map_or("null".into(), shown))
     }
