@@ -4,9 +4,9 @@
 mod answers;
 mod asked;
 mod decided;
-mod modules;
+pub(crate) mod modules;
 mod rules;
-mod show;
+pub(crate) mod show;
 
 use std::time::Instant;
 
@@ -14,6 +14,7 @@ use hashbrown::HashMap;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::bank::Account;
+use crate::canonical::Tagged;
 use crate::history::Ending;
 use crate::history::read::{History, Place};
 use crate::log::{Log, Piece};
@@ -43,23 +44,83 @@ impl Default for Options {
 pub fn judge(log: &Log, history: &History, options: Options) -> anyhow::Result<Report> {
     let start = Instant::now();
     let mut judge = Judge::new(options, Modules::new(&history.nemesis()?));
-    history.read(&mut |place, line| judge.ask(place, line))?;
-    judge.prepare_reads();
+    judge.hear(history)?;
     log.read(&mut |piece| match piece {
         Piece::Block(block) => judge.block(&block),
         Piece::Damage { lsn, what } => judge.found(Kind::LogDamaged, format!("at {lsn}: {what}"), Cause::default()),
         Piece::TornTail { bytes, .. } => judge.report.torn_tail_bytes = bytes,
     })?;
-    judge.answers();
-    judge.reads();
-    judge.totals();
-    let mut report = judge.finish(log, history)?;
+    let mut report = judge.finish(log, history);
     report.seconds = start.elapsed().as_secs_f64();
     Ok(report)
 }
 
 /// "None" as an index.
-const NOWHERE: u32 = u32::MAX;
+pub(crate) const NOWHERE: u32 = u32::MAX;
+
+/// One answered command, whichever log it was read from.
+#[derive(Debug)]
+pub(crate) struct Answered<'a> {
+    /// Where it is, in numbers of its log: enough to show it again.
+    pub at: (u64, u32),
+    /// The numbered sequence it is in: a partition, on Kafka of one type.
+    pub stream: u32,
+    pub aggregate_type: &'a str,
+    pub aggregate_id: &'a str,
+    pub command_id: &'a str,
+    /// The command as MessagePack; nothing if it could not be read.
+    pub body: &'a [u8],
+    /// Hash of the command.
+    pub body_hash: u64,
+    pub expected: Option<u64>,
+    /// The aggregate's version after it.
+    pub version: u64,
+    pub module: [u8; 32],
+    /// Each as MessagePack.
+    pub events: Vec<&'a [u8]>,
+    pub said: Said<'a>,
+    /// What the log itself said of the command's id before, if its reader followed that.
+    pub known: Option<Known>,
+    /// Somebody may have sent it who wrote no history.
+    pub strange: bool,
+}
+
+/// What was answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Said<'a> {
+    Accepted,
+    Rejected(Tagged),
+    Conflict,
+    Failed { reason: &'a str, message: &'a str },
+    Repeated(Pointer),
+}
+
+impl Said<'_> {
+    /// Whether it refuses an id that stands for another command.
+    pub fn reused(&self) -> bool {
+        matches!(self, Self::Failed { reason: "command_id_reused", .. })
+    }
+}
+
+/// How a repeated answer tells which one it repeats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pointer {
+    /// By the address of its block.
+    Block(u64),
+    /// By showing it again; the reader of the log compared them.
+    Shown,
+}
+
+/// What is known of a command's id when it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// Nothing, or nothing any more.
+    New,
+    /// The same command was decided there.
+    Same(u32),
+    /// Another command of this id was decided there.
+    Other(u32),
+}
 
 /// One attempt of a client.
 #[derive(Debug)]
@@ -77,11 +138,11 @@ struct Attempt {
 
 /// An answer in a form that can be compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Content {
-    version: u64,
+pub(crate) struct Content {
+    pub version: u64,
     /// Hash of the events, the rejection, the versions in conflict or the failure.
-    inside: u64,
-    module: u16,
+    pub inside: u64,
+    pub module: u16,
 }
 
 /// A command as clients asked for it.
@@ -99,21 +160,22 @@ struct Asked {
     /// Decisions about it that are not repeats and not refusals of a reused id.
     effects: u16,
     first_answers: u16,
+    /// Decided again when its id was not known any more, so that its answers cannot be compared with one decision.
+    forgotten: bool,
     /// Repeats and refusals of the reused id: how many clients were told, less how many the log holds.
     repeats_owed: i32,
 }
 
 /// An entry of the log.
 #[derive(Debug)]
-struct Decision {
-    lsn: u64,
-    offset: u32,
+pub(crate) struct Decision {
+    at: (u64, u32),
     asked: u32,
     aggregate: u32,
     events: u32,
     body: u64,
-    ending: Ending,
-    answer: Content,
+    pub ending: Ending,
+    pub answer: Content,
 }
 
 /// An aggregate, as the log has made it so far.
@@ -154,10 +216,17 @@ struct Read {
 
 /// What a violation is about.
 #[derive(Debug, Clone, Copy)]
-struct Cause {
+pub(crate) struct Cause {
     attempt: u32,
     decision: u32,
     place: Option<Place>,
+}
+
+impl Cause {
+    /// The decision of this number.
+    pub fn decision(decision: usize) -> Self {
+        Self { decision: decision as u32, ..Self::default() }
+    }
 }
 
 impl Default for Cause {
@@ -173,17 +242,17 @@ struct Found {
     cause: Cause,
 }
 
-struct Judge {
+pub(crate) struct Judge {
     options: Options,
-    report: Report,
+    pub report: Report,
     found: Vec<Found>,
-    modules: Modules,
+    pub modules: Modules,
     attempts: Vec<Attempt>,
     asked: Vec<Asked>,
     asked_index: HashMap<u128, u32>,
     /// Further bodies that were sent under one command id.
     bodies: HashMap<(u32, u64), ()>,
-    decisions: Vec<Decision>,
+    pub decisions: Vec<Decision>,
     aggregates: Vec<Aggregate>,
     aggregate_index: HashMap<u128, u32>,
     partitions: Vec<Partition>,
@@ -200,7 +269,7 @@ struct Judge {
 }
 
 impl Judge {
-    fn new(options: Options, modules: Modules) -> Self {
+    pub fn new(options: Options, modules: Modules) -> Self {
         Self {
             options,
             report: Report::default(),
@@ -224,7 +293,7 @@ impl Judge {
         }
     }
 
-    fn found(&mut self, kind: Kind, message: String, cause: Cause) {
+    pub fn found(&mut self, kind: Kind, message: String, cause: Cause) {
         let count = self.report.kinds.entry(kind.word().to_owned()).or_default();
         *count += 1;
         match kind {
@@ -237,6 +306,16 @@ impl Judge {
         if self.found.len() < self.options.shown_max || *count == 1 {
             self.found.push(Found { kind, message, cause });
         }
+    }
+
+    /// First pass: what clients saw.
+    ///
+    /// # Errors
+    /// If a history cannot be read.
+    pub fn hear(&mut self, history: &History) -> anyhow::Result<()> {
+        history.read(&mut |place, line| self.ask(place, line))?;
+        self.prepare_reads();
+        Ok(())
     }
 
     fn aggregate(&mut self, aggregate_type: &str, id: &str) -> u32 {
@@ -252,7 +331,7 @@ impl Judge {
 }
 
 /// A name of up to three parts as a number wide enough that no two names share one by chance.
-fn key(parts: [&str; 3]) -> u128 {
+pub(crate) fn key(parts: [&str; 3]) -> u128 {
     let mut hash = Xxh3::new();
     for part in parts {
         hash.update(&(part.len() as u64).to_le_bytes());

@@ -5,7 +5,7 @@
 //! ([`bank`]). A mistake in the host can therefore not hide behind the same mistake here.
 //!
 //! Reading order: [`history`] is what clients and the nemesis wrote down, [`log`] is what is on disk,
-//! [`check`] compares the two in one pass each, [`report`] is the verdict.
+//! [`kafka`] what is in topics, [`check`] compares the two in one pass each, [`report`] is the verdict.
 //! The invariants are numbered as in the history checker of reference/reliability.md; the shape (record operations,
 //! check afterwards, show what lies around a violation) is Jepsen's.
 
@@ -13,6 +13,7 @@ pub mod bank;
 pub mod canonical;
 pub mod check;
 pub mod history;
+pub mod kafka;
 pub mod log;
 pub mod murmur;
 pub mod report;

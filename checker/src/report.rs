@@ -36,6 +36,12 @@ kinds! {
     LogDamaged = "log_damaged", "P11";
     /// A block whose checksum fits but whose inside does not.
     BlockMalformed = "block_malformed", "P11";
+    /// A record whose headers or value cannot be read or contradict each other, or that does not belong into its topic.
+    RecordMalformed = "record_malformed", "P11";
+    /// Topics that do not belong together, or are not what the record of the layout says.
+    LayoutDiffers = "layout_differs", "P11";
+    /// The beginning of a topic that is kept for ever is gone.
+    LogTruncated = "log_truncated", "P1";
     /// Answered, but not in the log.
     Lost = "lost", "I1";
     /// In the log with another answer than the client got.
@@ -48,6 +54,12 @@ kinds! {
     RefusedButRecorded = "refused_but_recorded", "I2";
     /// Not all of a command's events are there, or more.
     HalfCommand = "half_command", "I3";
+    /// The events of one command were not committed together.
+    TornCommit = "torn_commit", "I3";
+    /// An answer to a command that is not in the topic of commands.
+    AnswerWithoutCommand = "answer_without_command", "I4";
+    /// A command was decided that nobody can read.
+    DecidedUnreadable = "decided_unreadable", "I4";
     /// In the log, but nobody asked for it.
     Phantom = "phantom", "I4";
     /// In the log with another body or another expected version than was asked.
@@ -58,6 +70,10 @@ kinds! {
     VersionRepeated = "version_repeated", "I5";
     /// An aggregate outside its partition.
     WrongPartition = "wrong_partition", "I5";
+    /// A command was refused as misrouted although it was where it belongs.
+    MisroutedWrongly = "misrouted_wrongly", "I5";
+    /// The time of a partition's answers went back.
+    TimeFell = "time_fell", "I5";
     /// A number of the partition's dense sequence is missing.
     SequenceHole = "sequence_hole", "I5";
     /// A number of the partition's dense sequence is there twice.
@@ -80,7 +96,7 @@ kinds! {
     StaleRead = "stale_read", "I8";
     /// A state that the log's events do not make.
     WrongState = "wrong_state", "I8";
-    /// A block of an owner that had lost its lane, or never had it.
+    /// Written by an owner that had lost its lane, or never had it.
     ForeignWriter = "foreign_writer", "I9";
     /// A command decided more than once.
     Doubled = "doubled", "I10";
@@ -88,6 +104,12 @@ kinds! {
     AnsweredTwice = "answered_twice", "I10";
     /// A repeated answer without a first one, or that points elsewhere.
     RepeatMisleads = "repeat_misleads", "I10";
+    /// Two answers to one record of a command.
+    CommandAnsweredTwice = "command_answered_twice", "I10";
+    /// A record of a command that was never answered.
+    Unanswered = "unanswered", "I11";
+    /// Answers in another order than their commands.
+    AnswersReordered = "answers_reordered", "I11";
     /// The same id with another body, and not refused.
     ReusedIdTaken = "reused_id_taken", "I12";
     /// Refused as a reused id although body and id were those of the first attempt, or there was none.
@@ -98,6 +120,8 @@ kinds! {
     ModuleOrder = "module_order", "I14";
     /// A module decided before it was given to the host, or after its successor was said to decide everywhere.
     ModuleTime = "module_time", "I14";
+    /// A transaction that never ended keeps what is behind it from readers.
+    OpenTransaction = "open_transaction", "I15";
     /// A new owner for an account that was closed.
     RenamedAfterClose = "renamed_after_close", "I16";
     /// Another decision than the rules of the deciding module make.
@@ -164,6 +188,10 @@ pub struct Report {
     pub reads: u64,
     /// Blocks in the log.
     pub blocks: u64,
+    /// Records read, if the log is on Kafka.
+    pub records: u64,
+    /// Commands at the end of their partitions that were not answered yet, if the log is on Kafka.
+    pub pending: u64,
     /// Entries in the log by outcome, `repeated` among them.
     pub outcomes: BTreeMap<String, u64>,
     /// Events in the log.
@@ -208,7 +236,11 @@ impl fmt::Display for Report {
             counts.iter().map(|(word, n)| format!("{n} {word}")).collect::<Vec<_>>().join(", ")
         };
         writeln!(f, "asked     {} commands in {} attempts: {}", self.commands, self.operations, list(&self.endings))?;
-        writeln!(f, "log       {} blocks, {} events: {}", self.blocks, self.events, list(&self.outcomes))?;
+        let size = match self.records {
+            0 => format!("{} blocks", self.blocks),
+            records => format!("{records} records"),
+        };
+        writeln!(f, "log       {size}, {} events: {}", self.events, list(&self.outcomes))?;
         for (digest, module) in &self.modules {
             let name = module.rules.as_deref().unwrap_or("?");
             writeln!(f, "module    {name} {}: {}", digest.get(..19).unwrap_or(digest), list(&module.outcomes))?;

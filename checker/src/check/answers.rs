@@ -36,6 +36,9 @@ impl Judge {
         let Some(decision) = decision else {
             return Some((Kind::Lost, format!("answered {}, but not in the log", word(attempt.ending))));
         };
+        if command.forgotten {
+            return None;
+        }
         let repeat = attempt.replayed || attempt.body != decision.body;
         if repeat {
             command.repeats_owed += 1;

@@ -63,6 +63,7 @@ impl Judge {
                     decision: NOWHERE,
                     effects: 0,
                     first_answers: 0,
+                    forgotten: false,
                     repeats_owed: 0,
                 });
                 next
@@ -86,7 +87,7 @@ impl Judge {
         self.asked[asked as usize].body == body || self.bodies.contains_key(&(asked, body))
     }
 
-    fn content(&mut self, outcome: &Outcome<'_>) -> Content {
+    pub fn content(&mut self, outcome: &Outcome<'_>) -> Content {
         let inside = match outcome.outcome {
             Ending::Accepted => Canonical::list(outcome.events.iter().map(|event| event.event)).0,
             Ending::Rejected => outcome

@@ -4,8 +4,8 @@ use std::fmt;
 
 use super::asked::failure_hash;
 use super::modules::Wrong;
-use super::{Cause, Content, Decision, Judge, NOWHERE, key};
-use crate::canonical::{Canonical, Tagged, join, whole_messagepack};
+use super::{Answered, Cause, Content, Decision, Judge, Known, NOWHERE, Pointer, Said, key};
+use crate::canonical::{Canonical, NULL, Tagged, join, whole_messagepack};
 use crate::history::Ending;
 use crate::log::entry::frames;
 use crate::log::{Answer, Block, Entry, KIND_ENTRIES, KIND_OWNER};
@@ -19,7 +19,7 @@ pub(super) const WORDS: [&str; 5] = ["accepted", "rejected", "conflict", "failed
 const NOT_YET: u64 = u64::MAX;
 
 /// An aggregate's full name, made only when it is shown.
-struct Name<'a>(&'a Entry<'a>);
+struct Name<'a>(&'a Answered<'a>);
 
 impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -66,51 +66,86 @@ impl Judge {
     }
 
     fn entry(&mut self, block: &Block<'_>, entry: &Entry<'_>) {
-        let cause = Cause { decision: self.decisions.len() as u32, ..Cause::default() };
+        let cause = Cause::decision(self.decisions.len());
         let events = self.events(entry, cause);
         self.numbers(block, entry, events.len(), cause);
+        let said = match entry.answer {
+            Answer::Accepted { .. } => Said::Accepted,
+            Answer::Rejected(bytes) => Said::Rejected(whole_messagepack(bytes).unwrap_or_else(|what| {
+                self.not_messagepack(entry.command_id, &what, cause);
+                Tagged { name: String::new(), inside: NULL }
+            })),
+            Answer::Conflict => Said::Conflict,
+            Answer::Failed { reason, message } => Said::Failed { reason, message },
+            Answer::Repeated(lsn) => Said::Repeated(Pointer::Block(lsn)),
+        };
+        self.answered(&Answered {
+            at: (block.lsn, entry.offset),
+            stream: entry.partition,
+            aggregate_type: entry.aggregate_type,
+            aggregate_id: entry.aggregate_id,
+            command_id: entry.command_id,
+            body: entry.body,
+            body_hash: Canonical::of_messagepack(entry.body).unwrap_or_default().0,
+            expected: entry.expected,
+            version: entry.version,
+            module: entry.module,
+            events,
+            said,
+            known: None,
+            strange: false,
+        });
+    }
+
+    fn not_messagepack(&mut self, command_id: &str, what: &str, cause: Cause) {
+        let message = format!("the answer to {command_id} is not MessagePack: {what}");
+        self.found(Kind::BlockMalformed, message, cause);
+    }
+
+    /// One answered command of any log, whose numbers were looked at.
+    pub fn answered(&mut self, entry: &Answered<'_>) {
+        let cause = Cause::decision(self.decisions.len());
         let aggregate = self.aggregate(entry.aggregate_type, entry.aggregate_id);
         let before = self.aggregates[aggregate as usize].version;
-        let versions = self.versions(entry, before, events.len() as u64, cause);
+        let versions = self.versions(entry, before, entry.events.len() as u64, cause);
         // What follows a missing event cannot be compared with the rules.
         self.aggregates[aggregate as usize].spoiled |= !versions;
         let asked = self.asked_index.get(&key([entry.aggregate_type, entry.aggregate_id, entry.command_id])).copied();
         let module = self.modules.logged(&entry.module);
-        let content = self.logged_content(entry, &events, module, cause);
-        let body = Canonical::of_messagepack(entry.body).unwrap_or_default().0;
-        let (ending, outcome) = match entry.answer {
-            Answer::Accepted { .. } => (Ending::Accepted, 0),
-            Answer::Rejected(_) => (Ending::Rejected, 1),
-            Answer::Conflict => (Ending::Conflict, 2),
-            Answer::Failed { .. } => (Ending::Failed, 3),
-            Answer::Repeated(_) => (Ending::Unknown, 4),
+        let content = self.logged_content(entry, module, cause);
+        let (ending, outcome) = match entry.said {
+            Said::Accepted => (Ending::Accepted, 0),
+            Said::Rejected(_) => (Ending::Rejected, 1),
+            Said::Conflict => (Ending::Conflict, 2),
+            Said::Failed { .. } => (Ending::Failed, 3),
+            Said::Repeated(_) => (Ending::Unknown, 4),
         };
         self.outcomes[outcome] += 1;
         self.modules.count(module, outcome);
-        self.report.events += events.len() as u64;
+        self.report.events += entry.events.len() as u64;
         self.decisions.push(Decision {
-            lsn: block.lsn,
-            offset: entry.offset,
+            at: entry.at,
             asked: asked.unwrap_or(NOWHERE),
             aggregate,
-            events: events.len() as u32,
-            body,
+            events: entry.events.len() as u32,
+            body: entry.body_hash,
             ending,
             answer: content,
         });
         match asked {
+            None if entry.strange => {}
             None => {
                 let name = entry.command_id;
                 self.found(Kind::Phantom, format!("command {name} is in the log, but no client sent it"), cause);
             }
-            Some(asked) => self.command(entry, asked, body, cause),
+            Some(asked) => self.command(entry, asked, cause),
         }
         self.module(entry, asked, module, cause);
-        if !matches!(entry.answer, Answer::Repeated(_)) {
-            self.by_the_rules(entry, aggregate, module, &events, cause);
+        if !matches!(entry.said, Said::Repeated(_)) {
+            self.by_the_rules(entry, aggregate, module, cause);
         }
         let state = &mut self.aggregates[aggregate as usize];
-        state.version = if events.is_empty() { before } else { entry.version };
+        state.version = if entry.events.is_empty() { before } else { entry.version };
     }
 
     fn events<'a>(&mut self, entry: &Entry<'a>, cause: Cause) -> Vec<&'a [u8]> {
@@ -158,12 +193,12 @@ impl Judge {
     }
 
     /// Versions and what was expected of them: I5 and I6. Whether the versions follow each other.
-    fn versions(&mut self, entry: &Entry<'_>, before: u64, events: u64, cause: Cause) -> bool {
+    fn versions(&mut self, entry: &Answered<'_>, before: u64, events: u64, cause: Cause) -> bool {
         let name = Name(entry);
         let decided_at = entry.version.saturating_sub(events);
-        match entry.answer {
-            Answer::Repeated(_) => return true,
-            Answer::Conflict if entry.version != before => {
+        match entry.said {
+            Said::Repeated(_) => return true,
+            Said::Conflict if entry.version != before => {
                 let message = format!("conflict with version {} of {name}, which had {before}", entry.version);
                 self.found(Kind::ConflictWrong, message, cause);
                 return true;
@@ -180,16 +215,16 @@ impl Judge {
             _ => {}
         }
         let Some(expected) = entry.expected else {
-            if entry.answer == Answer::Conflict {
+            if entry.said == Said::Conflict {
                 self.found(Kind::ConflictNeedless, format!("conflict on {name}, nothing was expected"), cause);
             }
             return true;
         };
-        match entry.answer {
-            Answer::Conflict if expected == before => {
+        match entry.said {
+            Said::Conflict if expected == before => {
                 self.found(Kind::ConflictNeedless, format!("conflict on {name} at the expected version"), cause);
             }
-            Answer::Accepted { .. } | Answer::Rejected(_) if expected != before => {
+            Said::Accepted | Said::Rejected(_) if expected != before => {
                 let message = format!("{name} had {before}, {expected} was expected, and it was decided all the same");
                 self.found(Kind::ExpectationIgnored, message, cause);
             }
@@ -198,30 +233,30 @@ impl Judge {
         true
     }
 
-    fn logged_content(&mut self, entry: &Entry<'_>, events: &[&[u8]], module: u16, cause: Cause) -> Content {
-        let inside = match entry.answer {
-            Answer::Accepted { .. } => {
-                let hashes: Result<Vec<_>, _> = events.iter().map(|event| Canonical::of_messagepack(event)).collect();
-                hashes.map(|hashes| Canonical::list(hashes).0)
+    fn logged_content(&mut self, entry: &Answered<'_>, module: u16, cause: Cause) -> Content {
+        let inside = match &entry.said {
+            Said::Accepted => {
+                let hashes: Result<Vec<_>, _> =
+                    entry.events.iter().map(|event| Canonical::of_messagepack(event)).collect();
+                hashes.map_or_else(
+                    |what| {
+                        self.not_messagepack(entry.command_id, &what, cause);
+                        0
+                    },
+                    |hashes| Canonical::list(hashes).0,
+                )
             }
-            Answer::Rejected(bytes) => {
-                whole_messagepack::<Tagged>(bytes).map(|no| join(Canonical::text(&no.name).0, no.inside.0))
-            }
-            Answer::Conflict => Ok(join(entry.expected.unwrap_or(0), entry.version)),
-            Answer::Failed { reason, message } => Ok(failure_hash(reason, message)),
-            Answer::Repeated(_) => Ok(0),
+            Said::Rejected(no) => join(Canonical::text(&no.name).0, no.inside.0),
+            Said::Conflict => join(entry.expected.unwrap_or(0), entry.version),
+            Said::Failed { reason, message } => failure_hash(reason, message),
+            Said::Repeated(_) => 0,
         };
-        let inside = inside.unwrap_or_else(|what| {
-            let message = format!("the answer to {} is not MessagePack: {what}", entry.command_id);
-            self.found(Kind::BlockMalformed, message, cause);
-            0
-        });
         Content { version: entry.version, inside, module }
     }
 
     /// Whether this is the first and only decision about its command, and about what was asked: I4, I7, I10, I12.
-    fn command(&mut self, entry: &Entry<'_>, asked: u32, body: u64, cause: Cause) {
-        let name = entry.command_id;
+    fn command(&mut self, entry: &Answered<'_>, asked: u32, cause: Cause) {
+        let (name, body) = (entry.command_id, entry.body_hash);
         let command = &self.asked[asked as usize];
         if !self.was_sent(asked, body) || (!command.mixed && command.expected != entry.expected) {
             let message = format!("command {name} is in the log with another body or expected version than was sent");
@@ -229,22 +264,29 @@ impl Judge {
             return;
         }
         let command = &self.asked[asked as usize];
-        let original = self.decisions.get(command.decision as usize).map(|first| (first.lsn, first.body));
+        let original = self.decisions.get(command.decision as usize).map(|first| (first.at.0, first.body));
         let on_its_way = |first| self.latest_blocks.values().any(|latest| latest.contains(&first));
-        let reused = matches!(entry.answer, Answer::Failed { reason: "command_id_reused", .. });
-        if reused || matches!(entry.answer, Answer::Repeated(_)) {
+        let reused = entry.said.reused();
+        let repeats = reused || matches!(entry.said, Said::Repeated(_));
+        if repeats {
             self.asked[asked as usize].repeats_owed -= 1;
         }
-        match (entry.answer, original) {
-            (Answer::Repeated(lsn), Some((first, same)))
+        if let Some(known) = entry.known {
+            if known == Known::New && !repeats {
+                self.first_or_forgotten(asked, cause);
+            }
+            return;
+        }
+        match (&entry.said, original) {
+            (&Said::Repeated(Pointer::Block(lsn)), Some((first, same)))
                 if same == body && (lsn == first || (lsn == NOT_YET && on_its_way(first))) => {}
-            (Answer::Repeated(_), Some((_, other))) if other != body => {
+            (Said::Repeated(_), Some((_, other))) if other != body => {
                 let message = format!("command {name} came with another body and got the first one's answer");
                 self.found(Kind::ReusedIdTaken, message, cause);
             }
-            (Answer::Repeated(lsn), first) => {
+            (Said::Repeated(pointer), first) => {
                 let first = first.map_or("nowhere".to_owned(), |(lsn, _)| lsn.to_string());
-                let message = format!("the repeat of {name} points to block {lsn}, its first answer is {first}");
+                let message = format!("the repeat of {name} points to {pointer:?}, its first answer is {first}");
                 self.found(Kind::RepeatMisleads, message, cause);
             }
             (_, Some((_, first))) if reused && first != body => {}
@@ -258,13 +300,20 @@ impl Judge {
                 let kind = if other == body { Kind::Doubled } else { Kind::ReusedIdTaken };
                 self.found(kind, format!("command {name} was decided again, the first time in block {first}"), cause);
             }
-            (_, None) => {
-                let command = &mut self.asked[asked as usize];
-                command.decision = cause.decision;
-                command.effects = 1;
-                self.real_time(asked, cause);
-            }
+            (_, None) => self.first_or_forgotten(asked, cause),
         }
+    }
+
+    /// A command that is decided as a new one: its first decision, or another one long after, when its id was forgotten.
+    fn first_or_forgotten(&mut self, asked: u32, cause: Cause) {
+        let command = &mut self.asked[asked as usize];
+        if command.decision != NOWHERE {
+            command.forgotten = true;
+            return;
+        }
+        command.decision = cause.decision;
+        command.effects = 1;
+        self.real_time(asked, cause);
     }
 
     /// I7: what was over before another thing began comes first in the log.
@@ -293,9 +342,9 @@ impl Judge {
         }
     }
 
-    fn module(&mut self, entry: &Entry<'_>, asked: Option<u32>, module: u16, cause: Cause) {
+    fn module(&mut self, entry: &Answered<'_>, asked: Option<u32>, module: u16, cause: Cause) {
         // A failure before any decision names the module that was active, or none. A repeat decides nothing.
-        if matches!(entry.answer, Answer::Repeated(_) | Answer::Failed { .. }) {
+        if matches!(entry.said, Said::Repeated(_) | Said::Failed { .. }) {
             return;
         }
         let of_type = self.modules.of_type(entry.aggregate_type);
@@ -303,7 +352,7 @@ impl Judge {
             let command = &self.asked[asked as usize];
             (command.invoke_first, command.done_first)
         });
-        let Some(partition) = self.partitions.get_mut(entry.partition as usize) else { return };
+        let Some(partition) = self.partitions.get_mut(entry.stream as usize) else { return };
         let from = partition.succession.get(&of_type).copied().unwrap_or(0);
         let wrong = match self.modules.decided(of_type, from, module, invoke, done) {
             Ok(at) => {

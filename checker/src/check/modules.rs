@@ -76,6 +76,20 @@ impl Modules {
         modules
     }
 
+    /// Says which rules a module has that no history names.
+    ///
+    /// # Errors
+    /// If the digest or the name of the rules is none.
+    pub fn declare(&mut self, module: &str, rules: &str) -> anyhow::Result<()> {
+        anyhow::ensure!(digest(module).is_some(), "{module} is no digest: write sha256: and 64 hex digits");
+        let known = Rules::named(rules);
+        anyhow::ensure!(known.is_some(), "{rules} names no rules: v1, v2-fee, v2-no-overdraft and v3 are known");
+        let index = self.named(module);
+        let module = &mut self.modules[usize::from(index)];
+        (module.rules, module.rules_name) = (known, Some(rules.to_owned()));
+        Ok(())
+    }
+
     fn intern(&mut self, digest: [u8; 32], name: &str) -> u16 {
         let next = self.modules.len() as u16;
         *self.index.entry(digest).or_insert_with(|| {

@@ -1,20 +1,13 @@
 //! What the bank's rules make of an entry, and whether a read state is what the log's events make: I8 and I16.
 
-use super::{Cause, Judge};
+use super::{Answered, Cause, Judge, Said};
 use crate::bank::{self, Account, Forbidden, Verdict};
-use crate::canonical::{Canonical, NULL, Tagged, whole_messagepack};
-use crate::log::{Answer, Entry};
+use crate::canonical::{Canonical, NULL};
 use crate::report::Kind;
 
 impl Judge {
-    pub(super) fn by_the_rules(
-        &mut self,
-        entry: &Entry<'_>,
-        aggregate: u32,
-        module: u16,
-        events: &[&[u8]],
-        cause: Cause,
-    ) {
+    pub(super) fn by_the_rules(&mut self, entry: &Answered<'_>, aggregate: u32, module: u16, cause: Cause) {
+        let events = &entry.events;
         let Some(mut account) = self.aggregates[aggregate as usize].account else { return };
         let spoiled = self.aggregates[aggregate as usize].spoiled;
         let predicted = self.predict(entry, &account, module);
@@ -39,14 +32,14 @@ impl Judge {
             self.cents_by_rules = None;
         }
         if let Some((verdict, what)) = predicted.filter(|_| !spoiled) {
-            self.compare(entry, events, &verdict, &what, cause);
+            self.compare(entry, &verdict, &what, cause);
         }
     }
 
     /// What the rules of the deciding module say to the command, if they are known.
-    fn predict(&mut self, entry: &Entry<'_>, account: &Account, module: u16) -> Option<(Verdict, String)> {
-        let accepted = matches!(entry.answer, Answer::Accepted { .. });
-        if !accepted && !matches!(entry.answer, Answer::Rejected(_)) {
+    fn predict(&mut self, entry: &Answered<'_>, account: &Account, module: u16) -> Option<(Verdict, String)> {
+        let accepted = entry.said == Said::Accepted;
+        if !accepted && !matches!(entry.said, Said::Rejected(_)) {
             return None;
         }
         let known = self.modules.rules(module).zip(bank::command(entry.body).ok());
@@ -63,24 +56,24 @@ impl Judge {
         Some((verdict, format!("{command:?} under {rules:?}")))
     }
 
-    fn compare(&mut self, entry: &Entry<'_>, events: &[&[u8]], verdict: &Verdict, what: &str, cause: Cause) {
-        let message = match (verdict, entry.answer) {
-            (Verdict::Accept { event, .. }, Answer::Accepted { .. }) => {
-                let hashes: Vec<_> = events.iter().filter_map(|bytes| Canonical::of_messagepack(bytes).ok()).collect();
+    fn compare(&mut self, entry: &Answered<'_>, verdict: &Verdict, what: &str, cause: Cause) {
+        let message = match (verdict, &entry.said) {
+            (Verdict::Accept { event, .. }, Said::Accepted) => {
+                let hashes: Vec<_> =
+                    entry.events.iter().filter_map(|bytes| Canonical::of_messagepack(bytes).ok()).collect();
                 if hashes == [*event] {
                     return;
                 }
                 format!("{what}: accepted with other events than the rules make")
             }
-            (Verdict::Reject(expected), Answer::Rejected(bytes)) => match whole_messagepack::<Tagged>(bytes) {
-                Ok(rejection) if rejection == *expected => return,
-                Ok(rejection) => format!("{what}: rejected as {}, the rules say {}", rejection.name, expected.name),
-                Err(what) => what,
-            },
+            (Verdict::Reject(expected), Said::Rejected(rejection)) if rejection == expected => return,
+            (Verdict::Reject(expected), Said::Rejected(rejection)) => {
+                format!("{what}: rejected as {}, the rules say {}", rejection.name, expected.name)
+            }
             (Verdict::Reject(expected), _) => format!("{what}: accepted, the rules say {}", expected.name),
             (Verdict::Accept { .. }, _) => format!("{what}: rejected, the rules accept it"),
         };
-        if matches!((verdict, entry.answer), (Verdict::Reject(_), Answer::Accepted { .. })) {
+        if matches!((verdict, &entry.said), (Verdict::Reject(_), Said::Accepted)) {
             // The model's money does not move for what the rules refuse; the log's did.
             self.cents_by_rules = None;
         }

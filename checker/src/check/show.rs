@@ -12,8 +12,27 @@ const AROUND: usize = 5;
 /// Operations of one command that are shown.
 const OPERATIONS_MAX: usize = 6;
 
+/// A log that can show an answered command again.
+pub(crate) trait Again {
+    /// The answered command at a place as one line; `None` if it cannot be had any more.
+    fn again(&self, at: (u64, u32)) -> Option<String>;
+}
+
+impl Again for Log {
+    fn again(&self, (lsn, offset): (u64, u32)) -> Option<String> {
+        self.with_block(lsn, |block| {
+            let entry = block.entries().filter_map(Result::ok).find(|entry| entry.offset == offset);
+            entry.map(|entry| format!("block {lsn}+{offset} {}", entry_line(&entry)))
+        })?
+    }
+}
+
 impl Judge {
-    pub(super) fn finish(mut self, log: &Log, history: &History) -> anyhow::Result<Report> {
+    /// Third pass, what clients were told, and the verdict.
+    pub fn finish(mut self, log: &dyn Again, history: &History) -> Report {
+        self.answers();
+        self.reads();
+        self.totals();
         let counted = |words: &[&str], counts: &[u64]| {
             let seen = words.iter().zip(counts).filter(|&(_, &count)| count > 0);
             seen.map(|(word, &count)| ((*word).to_owned(), count)).collect()
@@ -24,10 +43,10 @@ impl Judge {
         self.report.modules = self.modules.table(&WORDS);
         let found = std::mem::take(&mut self.found);
         self.report.violations = found.into_iter().map(|found| self.show(log, history, found)).collect();
-        Ok(self.report)
+        self.report
     }
 
-    fn show(&self, log: &Log, history: &History, found: Found) -> Violation {
+    fn show(&self, log: &dyn Again, history: &History, found: Found) -> Violation {
         let Found { kind, message, cause } = found;
         let mut asked = self.decisions.get(cause.decision as usize).map_or(NOWHERE, |decision| decision.asked);
         if let Some(attempt) = self.attempts.get(cause.attempt as usize) {
@@ -52,7 +71,7 @@ impl Judge {
         }
     }
 
-    fn around(&self, log: &Log, cause: Cause) -> Vec<String> {
+    fn around(&self, log: &dyn Again, cause: Cause) -> Vec<String> {
         let Some(about) = self.decisions.get(cause.decision as usize) else { return Vec::new() };
         let at = cause.decision as usize;
         let of_aggregate = |&index: &usize| self.decisions[index].aggregate == about.aggregate;
@@ -63,18 +82,14 @@ impl Judge {
         shown.into_iter().filter_map(|index| self.line(log, index, index == at)).collect()
     }
 
-    fn line(&self, log: &Log, index: usize, marked: bool) -> Option<String> {
-        let decision = &self.decisions[index];
+    fn line(&self, log: &dyn Again, index: usize, marked: bool) -> Option<String> {
         let mark = if marked { '>' } else { ' ' };
-        let text = log.with_block(decision.lsn, |block| {
-            let entry = block.entries().filter_map(Result::ok).find(|entry| entry.offset == decision.offset);
-            entry.map(|entry| entry_line(&entry))
-        })??;
-        Some(format!("{mark} #{index} block {}+{} {text}", decision.lsn, decision.offset))
+        Some(format!("{mark} #{index} {}", log.again(self.decisions[index].at)?))
     }
 }
 
-fn json(bytes: &[u8]) -> String {
+/// MessagePack for people.
+pub(crate) fn json(bytes: &[u8]) -> String {
     match rmp_serde::from_slice::<serde_json::Value>(bytes) {
         Ok(value) => value.to_string(),
         Err(what) => format!("<{} bytes: {what}>", bytes.len()),

@@ -104,8 +104,8 @@ pub struct Event {
 /// A rejection as a client sees it.
 #[derive(Debug, Deserialize)]
 pub struct Rejection<'a> {
-    /// Its name.
-    #[serde(borrow)]
+    /// Its name; empty if the rules gave it none.
+    #[serde(default, borrow)]
     pub code: Cow<'a, str>,
     /// What is in it.
     #[serde(default = "null")]
@@ -194,6 +194,36 @@ impl History {
         }
         history.clients.sort();
         Ok(history)
+    }
+
+    /// The files of several folders, and single files, as one history. None at all is the history of nobody.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn gather(paths: &[PathBuf]) -> Result<Self, Unreadable> {
+        let mut history = Self { clients: Vec::new(), nemesis: None };
+        for path in paths {
+            let mut more = Self { clients: Vec::new(), nemesis: None };
+            if path.is_dir() {
+                more = Self::open(path)?;
+            } else if path.file_name().is_some_and(|name| name == "nemesis.jsonl") {
+                more.nemesis = Some(path.clone());
+            } else {
+                more.clients.push(path.clone());
+            }
+            history.clients.append(&mut more.clients);
+            if history.nemesis.is_some() && more.nemesis.is_some() {
+                let cause = "a second nemesis.jsonl: what was done to the hosts belongs in one file".to_owned();
+                return Err(Unreadable { place: path.display().to_string(), cause });
+            }
+            history.nemesis = history.nemesis.or(more.nemesis);
+        }
+        Ok(history)
+    }
+
+    /// Whether no client wrote anything.
+    pub fn is_empty(&self) -> bool {
+        self.clients.is_empty()
     }
 
     /// Name of a client's file.
