@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
+use ordain_checker::history::read::History;
+use ordain_checker::kafka;
 use serde_json::{Value, json};
 
 use crate::client::Client;
 use crate::clock;
 use crate::daemon::{Daemon, Launch, eventually};
-use crate::field::{Counts, Field};
+use crate::field::{Counts, Field, kept};
 
 /// Clients, each with accounts of its own.
 const CLIENTS: u64 = 4;
@@ -76,7 +78,20 @@ pub async fn run(field: &Field) -> anyhow::Result<Counts> {
     for host in hosts.into_iter().flatten() {
         host.stop(Duration::from_secs(30)).await?;
     }
-    Ok(Counts::from([("commands", commands), ("sent again", again), ("hosts gone", ROUNDS)]))
+    let records = judged(field, &brokers, &prefix)?;
+    Ok(Counts::from([("commands", commands), ("records", records), ("sent again", again), ("hosts gone", ROUNDS)]))
+}
+
+/// The whole log, by the checker's own reader: one answer per command record, terms that do not interleave, and what the
+/// bank's rules say. A repeat that was sent when the hosts stopped may be unanswered still.
+fn judged(field: &Field, brokers: &str, prefix: &str) -> anyhow::Result<u64> {
+    let rules = field.rules("v1")?;
+    let options =
+        kafka::Options { pending: true, rules: vec![(rules.digest, "v1".into())], ..kafka::Options::default() };
+    let mut cluster = kafka::Cluster::open(&kafka::Broker::new(brokers, prefix))?;
+    let report = kafka::judge(&mut cluster, &History::gather(&[])?, &options)?;
+    kept(&report)?;
+    Ok(report.records)
 }
 
 /// Where hosts are now; one that is gone keeps its last address.
