@@ -279,9 +279,12 @@ fn a_full_inbox_says_so_and_a_stopped_lane_answers_nobody_twice() {
     assert!(inbox.try_push(submission(4)).is_err());
 }
 
+/// From where each feed of commands was asked for: stream and offset.
+type Begun = Arc<std::sync::Mutex<Vec<Vec<(u32, u64)>>>>;
+
 /// A log that commits nothing by itself, and notes from where commands are asked for.
 struct Fake {
-    begun: Arc<std::sync::Mutex<Vec<Vec<(u32, u64)>>>>,
+    begun: Begun,
     panics: bool,
 }
 
@@ -331,7 +334,7 @@ fn parts(dir: &TempDir, log: Fake) -> (super::Parts, EmbeddedLog) {
 #[test]
 fn commands_of_an_earlier_feed_are_not_decided_after_a_take() {
     let dir = TempDir::new().unwrap();
-    let begun = Arc::<std::sync::Mutex<Vec<_>>>::default();
+    let begun = Begun::default();
     let (parts, _log) = parts(&dir, Fake { begun: Arc::clone(&begun), panics: false });
     let mut lane = super::Lane::new(parts);
     lane.take_lane().unwrap();

@@ -125,7 +125,7 @@ fn ones_own_record_in_the_place_of_a_known_one_is_no_end() {
     let copy = tempfile::tempdir().expect("a folder");
     let (before, after) = (Real::new(&brokers), Real::new(&brokers));
     // Offsets in the events: 0 the owner's record, 1 its marker, 2 the answer.
-    let (to, committed) = std::sync::mpsc::channel();
+    let (to, committed) = std::sync::mpsc::sync_channel(1);
     let tell = move |answer| drop(to.send(answer));
     let mut owner = before.lane_in(copy.path(), 0, Box::new(tell));
     owner.take(Lsn(0), &mut |_| Ok(())).expect("the lane can be had");
