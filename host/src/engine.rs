@@ -1,288 +1,26 @@
 //! What the ways in (HTTP, CLI in one process, Kafka later) see of the running system. They know no lane and no log.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod reply;
+mod views;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use serde::Serialize;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::decider::modules::{Listing, Modules};
 use crate::decider::{RuleBook, Rules};
 use crate::history;
 use crate::lane::Board;
-use crate::lane::inbox::{Control, Inbox, Read};
-use crate::log::{Block, Entry};
-use crate::message::{AggregateId, AggregateType, Command, CommandId, Digest, partition_of};
+use crate::lane::inbox::{Asked, Control, Inbox, Read};
+use crate::message::{AggregateId, AggregateType, CommandId, Digest, partition_of};
 use crate::store::Store;
 
-/// A command on its way in, and where its answer goes.
-#[derive(Debug)]
-pub struct Submission {
-    /// The command.
-    pub command: Command,
-    /// Who waits for the answer.
-    pub reply: Reply,
-}
-
-/// Who waits for an answer. Never blocks the lane.
-#[derive(Debug)]
-pub enum Reply {
-    /// One caller waits for this one command.
-    Once(oneshot::Sender<Result<Answered, Unanswered>>),
-    /// A stream of commands: the answer goes to its box under its line number.
-    Line(Arc<ReplyBox>, u64),
-    /// Whoever asks for the answer to the command at this offset of the stream's log of commands.
-    Fed(Arc<Awaited>, u32, u64),
-}
-
-impl Reply {
-    /// Whether nobody waits for it any more, as far as that can be seen.
-    fn is_given_up(&self) -> bool {
-        matches!(self, Self::Once(to) if to.is_closed())
-    }
-}
-
-/// Answers to commands of a log of commands, by stream and offset: those that were given lately, and who waits for one.
-#[derive(Debug, Default)]
-pub struct Awaited(Mutex<AwaitedInner>);
-
-#[derive(Debug, Default)]
-struct AwaitedInner {
-    waiting: HashMap<(u32, u64), Reply>,
-    answered: HashMap<(u32, u64), Answered>,
-    order: VecDeque<(u32, u64)>,
-}
-
-/// Answers that are kept for those who ask late.
-const ANSWERED_KEPT: usize = 4_096;
-/// Most who wait for an answer, those who gave up included.
-const AWAITED_MAX: usize = 65_536;
-
-impl Awaited {
-    /// A command was answered.
-    pub fn answered(&self, stream: u32, offset: u64, answer: Answered) {
-        let mut inner = self.0.lock().expect("no panic while held");
-        let key = (stream, offset);
-        let waiting = inner.waiting.remove(&key);
-        if inner.order.len() == ANSWERED_KEPT
-            && let Some(oldest) = inner.order.pop_front()
-        {
-            inner.answered.remove(&oldest);
-        }
-        inner.order.push_back(key);
-        inner.answered.insert(key, answer.clone());
-        drop(inner);
-        if let Some(reply) = waiting {
-            reply.send(Ok(answer));
-        }
-    }
-
-    /// Gives `reply` the answer to the command at an offset as soon as it is there. One that was given long ago does not
-    /// come: it is asked for by the command's id.
-    pub fn expect(&self, stream: u32, offset: u64, reply: Reply) {
-        let mut inner = self.0.lock().expect("no panic while held");
-        match inner.answered.get(&(stream, offset)).cloned() {
-            Some(answered) => {
-                drop(inner);
-                reply.send(Ok(answered));
-            }
-            None => {
-                if inner.waiting.len() >= AWAITED_MAX {
-                    inner.waiting.retain(|_, one| !one.is_given_up());
-                }
-                if inner.waiting.len() < AWAITED_MAX {
-                    inner.waiting.insert((stream, offset), reply);
-                } else {
-                    reply.send(Err(Unanswered::Interrupted));
-                }
-            }
-        }
-    }
-
-    /// The lane is lost: whoever waits asks its next owner.
-    pub fn forget(&self) {
-        let inner = std::mem::take(&mut *self.0.lock().expect("no panic while held"));
-        for reply in inner.waiting.into_values() {
-            reply.send(Err(Unanswered::Interrupted));
-        }
-    }
-}
-
-/// The answers of one stream of commands. Bounded by its owner, who never has more than its window in flight.
-#[derive(Debug, Default)]
-pub struct ReplyBox {
-    lines: Mutex<Vec<(u64, Result<Answered, Unanswered>)>>,
-    arrived: Notify,
-}
-
-impl ReplyBox {
-    /// Adds answers and wakes the owner once.
-    pub fn push(&self, answers: impl IntoIterator<Item = (u64, Result<Answered, Unanswered>)>) {
-        self.lines.lock().expect("no panic while held").extend(answers);
-        self.arrived.notify_one();
-    }
-
-    /// Waits until there are answers and takes them all. Cancel-safe: answers are taken only when it returns.
-    pub async fn take(&self) -> Vec<(u64, Result<Answered, Unanswered>)> {
-        loop {
-            let arrived = self.arrived.notified();
-            let lines = std::mem::take(&mut *self.lines.lock().expect("no panic while held"));
-            if !lines.is_empty() {
-                return lines;
-            }
-            arrived.await;
-        }
-    }
-}
-
-/// A committed answer: the block that holds it, and where in it.
-#[derive(Debug, Clone)]
-pub struct Answered {
-    /// The committed block.
-    pub block: Block,
-    /// Byte offset of the entry in the block.
-    pub offset: u32,
-    /// This command id was answered before; the entry is the first answer.
-    pub repeated: bool,
-}
-
-impl Answered {
-    /// The answered command.
-    ///
-    /// # Panics
-    /// Never: whoever made this found the entry at this offset of a checked block.
-    pub fn entry(&self) -> Entry<'_> {
-        self.block.entry(self.offset).expect("the offset was read from this block")
-    }
-}
-
-/// A command got no outcome (yet): whether it will have one is not known here. Ask again with the same command id.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unanswered {
-    /// The host is stopping or its lane was lost before the commit was certain.
-    #[error("the host is stopping or lost the lane; send the command again with the same command id")]
-    Interrupted,
-    /// It is in its topic, and the host that owns this lane answers it.
-    #[error("the command is in its topic and is answered by the host that owns its lane: ask for its outcome")]
-    Elsewhere {
-        /// Its offset in its topic.
-        offset: u64,
-    },
-    /// The disk is full; nothing was committed.
-    #[error("{0}")]
-    DiskFull(String),
-    /// The log cannot be written any more; the host acknowledges nothing until it is restarted.
-    #[error("{0}")]
-    LogFailed(String),
-}
-
-/// A submission was not taken.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// No module is active for the type. Nothing was recorded.
-    #[error(
-        "no module is active for the aggregate type {0:?}: deploy one (`ordain deploy FILE.wasm`, or copy it into the modules folder)"
-    )]
-    UnknownType(String),
-    /// The lane's queue is full.
-    #[error("the queue of this aggregate's lane is full: try again shortly")]
-    Busy,
-    /// The host is starting, stopping, or failed; the text says which.
-    #[error("{0}")]
-    Unavailable(String),
-}
-
-/// A read could not be answered.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ReadError {
-    /// No module is active for the type.
-    #[error(
-        "no module is active for the aggregate type {0:?}: deploy one (`ordain deploy FILE.wasm`, or copy it into the modules folder)"
-    )]
-    UnknownType(String),
-    /// The host is starting, stopping, or failed.
-    #[error("{0}")]
-    Unavailable(String),
-    /// Too many reads of the past at once.
-    #[error("too many reads of the past at once: try again shortly")]
-    Busy,
-    /// The aggregate's committed events cannot be folded by the active module.
-    #[error("{0}")]
-    Quarantined(String),
-    /// What is on disk cannot be trusted or read.
-    #[error("{0}")]
-    Broken(String),
-}
-
-/// The state of one aggregate at one version.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StateView {
-    /// Number of events folded.
-    pub version: u64,
-    /// The state as MessagePack with field names.
-    pub state: Vec<u8>,
-    /// The module that folded it.
-    pub module: Digest,
-}
-
-/// A piece of one aggregate's history.
-#[derive(Debug, Clone)]
-pub struct History {
-    /// The aggregate's version now.
-    pub head: u64,
-    /// Events in order of version.
-    pub events: Vec<HistoryEvent>,
-    /// Version to go on from; `None` at the end.
-    pub next: Option<u64>,
-}
-
-/// One event of a history: a committed answer and the number of the event within it, from 1.
-#[derive(Debug, Clone)]
-pub struct HistoryEvent {
-    /// The aggregate's version after this event.
-    pub version: u64,
-    /// The answer that holds it.
-    pub answered: Answered,
-    /// Which of the command's events it is, from 1.
-    pub index: u32,
-    /// How many events the command has.
-    pub count: u32,
-}
-
-impl HistoryEvent {
-    /// The event as MessagePack.
-    pub fn bytes(&self) -> &[u8] {
-        use ordain_sdk::contract::Frames;
-        let crate::log::Answer::Accepted { events, .. } = self.answered.entry().answer else { return &[] };
-        Frames(events).nth(self.index as usize - 1).and_then(Result::ok).unwrap_or_default()
-    }
-}
-
-/// Whether the host serves.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "status", rename_all = "snake_case")]
-pub enum Status {
-    /// Lanes are being restored from the log.
-    Starting {
-        /// Lanes that are ready.
-        lanes_ready: u32,
-        /// Lanes in all.
-        lanes: u32,
-        /// Events folded so far.
-        events_restored: u64,
-    },
-    /// Commands are decided.
-    Ready,
-    /// A stop was asked for; what is queued is still decided.
-    Stopping,
-    /// The log failed or a lane cannot go on; the reason says what to do.
-    Failed {
-        /// What happened and what to do.
-        reason: String,
-    },
-}
+pub use reply::{Answered, Appended, Awaited, Fed, Reply, ReplyBox, Submission, Unanswered};
+pub use views::{History, HistoryEvent, ReadError, Refused, StateView, Status};
 
 /// The running system. Cheap to clone.
 #[derive(Clone)]
@@ -418,6 +156,17 @@ impl Engine {
         if intake.is_ours(partition) { None } else { intake.owner(partition) }
     }
 
+    /// Where the owners of all lanes are reached that are other hosts, each once.
+    ///
+    /// # Errors
+    /// [`ReadError::Unavailable`] if a lane's owner is not known.
+    pub fn owners_elsewhere(&self) -> Result<BTreeSet<String>, ReadError> {
+        let Some(intake) = &self.0.parts.intake else { return Ok(BTreeSet::new()) };
+        let unknown = || ReadError::Unavailable("a lane has no owner that is known yet: try again shortly".to_owned());
+        let others = (0..self.0.parts.lanes.len() as u32).filter(|lane| !intake.is_ours(*lane));
+        others.map(|lane| intake.owner(lane).ok_or_else(unknown)).collect()
+    }
+
     /// Where this host is reached by others, if there are any.
     pub fn own_address(&self) -> Option<String> {
         self.0.parts.intake.as_ref()?.own_address()
@@ -510,14 +259,33 @@ impl Engine {
         self.ask(id, |reply| Read::State(of.clone(), id.clone(), reply)).await
     }
 
+    /// The same, proved to be current: whatever was answered anywhere before this was called is in it (R8).
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn state_now(&self, of: &AggregateType, id: &AggregateId) -> Result<Option<StateView>, ReadError> {
+        self.rules(of)?;
+        let since = Some(crate::clock::boot_time());
+        self.ask_since(id, since, |reply| Read::State(of.clone(), id.clone(), reply)).await
+    }
+
     async fn ask<T>(
         &self,
         id: &AggregateId,
         read: impl FnOnce(oneshot::Sender<Result<T, ReadError>>) -> Read,
     ) -> Result<T, ReadError> {
+        self.ask_since(id, None, read).await
+    }
+
+    async fn ask_since<T>(
+        &self,
+        id: &AggregateId,
+        since: Option<Duration>,
+        read: impl FnOnce(oneshot::Sender<Result<T, ReadError>>) -> Read,
+    ) -> Result<T, ReadError> {
         self.serving().map_err(ReadError::Unavailable)?;
         let (reply, answer) = oneshot::channel();
-        self.lane_of(id).0.ask(read(reply))?;
+        self.lane_of(id).0.ask(Asked { read: read(reply), since })?;
         answer.await.unwrap_or_else(|_| Err(ReadError::Unavailable("the host is stopping".to_owned())))
     }
 
@@ -627,7 +395,8 @@ impl Engine {
         let ours = self.0.parts.lanes.iter().filter(|(_, board)| board.wanted.load(Ordering::Acquire));
         for (inbox, _) in ours {
             let (reply, answer) = oneshot::channel();
-            inbox.ask(Read::Unstored(of.clone(), after.map(str::to_owned), reply))?;
+            let read = Read::Unstored(of.clone(), after.map(str::to_owned), reply);
+            inbox.ask(Asked { read, since: None })?;
             answers.push(answer);
         }
         // The lanes are asked before the store: what a lane writes to it in between is found in one of the two.

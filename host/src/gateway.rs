@@ -48,6 +48,8 @@ struct Gateway {
     engine: Engine,
     config: Arc<Config>,
     metrics: Arc<Metrics>,
+    /// Connections to the hosts that share the log.
+    peers: Arc<elsewhere::Peers>,
     /// Turns true when the daemon stops: streams take no further line.
     stopping: watch::Receiver<bool>,
 }
@@ -78,7 +80,8 @@ impl Listeners {
 
     /// Serves until `stopping` turns true (or its sender is gone) and the open requests ended or their time is over.
     pub async fn serve(self, engine: Engine, config: Arc<Config>, stopping: watch::Receiver<bool>) {
-        let gateway = Gateway { engine, config, metrics: Arc::default(), stopping: stopping.clone() };
+        let gateway =
+            Gateway { engine, config, metrics: Arc::default(), peers: Arc::default(), stopping: stopping.clone() };
         tokio::join!(
             server::serve(self.http, gateway.clone(), api(gateway.clone()), stopping.clone()),
             server::serve(self.admin, gateway.clone(), admin::routes(gateway.clone()), stopping),

@@ -2,6 +2,8 @@
 //! Runs on reader threads; the lane is asked only for the head.
 
 use crate::decider::{Decider, Form, Rules};
+use std::time::Duration;
+
 use crate::engine::{Answered, History as Page, HistoryEvent, ReadError, StateView};
 use crate::lane::answer_in;
 use crate::log::{Answer, History, Lsn};
@@ -121,7 +123,7 @@ pub fn state_at(
     }
     let mut state = Vec::new();
     decider.snapshot(0, Form::Named, &mut state).map_err(stuck)?;
-    Ok(StateView { version, state, module: rules.digest() })
+    Ok(StateView { version, state, module: rules.digest(), age: Duration::ZERO })
 }
 
 /// The first answer to a command id: in the block the lane remembers, or else searched from the newest block back.

@@ -34,7 +34,7 @@ use crate::store::Store;
 
 pub(crate) use settle::answer_in;
 
-use inbox::{Control, Inbox, Read, Work};
+use inbox::{Asked, Control, Inbox, Work};
 use rules::LaneRules;
 use upkeep::Upkeep;
 
@@ -147,8 +147,10 @@ pub struct Lane {
     staged: Staged,
     /// On its way: its number and who waits.
     in_flight: Option<(u64, Vec<Waiter>)>,
-    /// Reads that wait until what is staged is settled.
-    parked: Vec<Read>,
+    /// The ownership is being proved, for reads that wait for it.
+    proving: bool,
+    /// Reads that wait until what is staged is settled, or the ownership is proved.
+    parked: Vec<Asked>,
     /// What was heard while waiting for a commit, to be dealt with after it.
     unheard: VecDeque<Control>,
     /// Aggregates (type and id) dropped with staged answers: to be loaded with a look into the log, as the store may lag.
@@ -199,6 +201,7 @@ impl Lane {
             rules: LaneRules::default(),
             staged: Staged::default(),
             in_flight: None,
+            proving: false,
             parked: Vec::new(),
             unheard: VecDeque::new(),
             suspects: HashSet::new(),
@@ -265,6 +268,7 @@ impl Lane {
         }
         self.commit()?;
         self.answer_parked()?;
+        self.prove()?;
         self.upkeep()
     }
 
@@ -301,7 +305,7 @@ impl Lane {
             }
             Control::Lost => Err(LogError::Revoked { lane: self.settings.lane }),
             Control::Broken(why) => Err(LogError::Fatal(why)),
-            Control::Read(read) => self.read(read),
+            Control::Read(asked) => self.read(asked),
             Control::Stop => {
                 self.stopping = true;
                 Ok(())
@@ -369,7 +373,7 @@ impl Lane {
 
     /// Hands the staged block over, if there is one and none is on its way.
     fn commit(&mut self) -> Result<(), LogError> {
-        if self.in_flight.is_some() || self.staged.block.is_empty() {
+        if self.in_flight.is_some() || self.proving || self.staged.block.is_empty() {
             return Ok(());
         }
         let Staged { block, waiters } = std::mem::take(&mut self.staged);

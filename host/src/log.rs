@@ -9,6 +9,7 @@ pub mod segment;
 pub mod test_kit;
 
 use std::fmt;
+use std::time::Duration;
 
 pub use crate::state_machine::Offsets;
 pub use segment::format::{Answer, Block, BlockBuilder, Entry, EntryHead};
@@ -69,16 +70,16 @@ pub enum LogError {
     Corrupt(String),
 }
 
-/// What a lane learns of the block it submitted: the committed block with its address, or what went wrong.
+/// What a lane learns of the block it submitted, or of the proof it asked for.
 #[derive(Debug)]
 pub struct Committed {
-    /// The ownership under which the block was submitted.
+    /// The ownership under which it was submitted.
     pub term: Term,
-    /// The block as it is in the log now, or the error after which staged state must be dropped.
-    pub result: Result<Block, LogError>,
+    /// The block as it is in the log now, `None` for a proof, or the error after which staged state must be dropped.
+    pub result: Result<Option<Block>, LogError>,
 }
 
-/// Called once for every submitted block, from any thread, and must not block.
+/// Called once for every submitted block and every proof, from any thread, and must not block.
 pub type OnCommitted = Box<dyn Fn(Committed) + Send + Sync>;
 
 /// One lane's side of a log: the unit of ownership, of fencing and of commit.
@@ -140,6 +141,25 @@ pub trait LaneLog: Send {
     /// # Errors
     /// [`LogError::Fenced`] or [`LogError::Fatal`] if the log already knows that it cannot be committed.
     fn submit(&mut self, block: BlockBuilder) -> Result<(), LogError>;
+
+    /// When a commit began that proved the ownership, on the clock of [`crate::clock::boot_time`]: what is read is as of
+    /// then (R8). A log that no other process can write is always proved.
+    fn proved_at(&self) -> Duration {
+        crate::clock::boot_time()
+    }
+
+    /// How old that may be for a read.
+    fn proof_age_max(&self) -> Duration {
+        Duration::MAX
+    }
+
+    /// Begins to prove the ownership anew and returns at once; heard of as of a block. Nothing else is on its way then.
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    fn prove(&mut self) -> Result<(), LogError> {
+        Ok(())
+    }
 }
 
 /// Reading what is committed, by address and by aggregate. Shared by all lanes and readers.

@@ -12,12 +12,14 @@ use super::{Log, Running, engine, settings};
 use crate::config::Config;
 use crate::decider::modules::{self, Modules};
 use crate::decider::{RuleBook, Sandbox};
-use crate::engine::{Awaited, Reply, Submission, Take, Unanswered};
+use crate::engine::{Awaited, Engine, Reply, Submission, Take, Unanswered};
+use crate::lane::inbox::Control;
 use crate::lane::supervisor::{Lanes, Shared};
 use crate::log::kafka::directory::Directory;
 use crate::log::kafka::group::{Member, Ours, Tenant};
 use crate::log::kafka::intake::Intake;
 use crate::log::kafka::options::Options;
+use crate::log::kafka::watch::Watch;
 use crate::log::kafka::{KafkaLog, Placement, RESULT_BYTES_MAX};
 use crate::log::segment;
 use crate::message::{AggregateType, Digest};
@@ -28,6 +30,7 @@ pub(super) struct Kafka {
     log: KafkaLog,
     member: Mutex<Member>,
     intake: Arc<Way>,
+    _watch: Watch,
 }
 
 impl Kafka {
@@ -96,7 +99,7 @@ impl Take for Way {
         let lane = partition % self.log.layout().lanes;
         match (self.log.stream_of(of, partition), self.awaited.get(lane as usize)) {
             (Some(stream), Some(awaited)) if self.ours.has(lane) => awaited.expect(stream, offset, reply),
-            _ => reply.send(Err(Unanswered::Elsewhere { offset })),
+            _ => reply.send(Err(Unanswered::Interrupted)),
         }
     }
 }
@@ -158,8 +161,18 @@ pub(super) fn start(config: &Config, options: Options, http: SocketAddr) -> anyh
     let take = (layout.partitions, Some(Arc::clone(&way) as Arc<dyn Take>));
     let engine = engine(config, &lanes, &modules, &store, log.copy().reader(), take);
     let member = Member::join(log.options(), ours, Arc::new(Tenants(Arc::clone(&lanes))))?;
-    let kafka = Kafka { log, member: Mutex::new(member), intake: way };
+    let watch = log.watch(doubt(&engine, &lanes))?;
+    let kafka = Kafka { log, member: Mutex::new(member), intake: way, _watch: watch };
     Ok(Running { engine, lanes, store, log: Log::Kafka(kafka), modules })
+}
+
+/// What to do when the topics are others than those of the layout: nothing is acknowledged any more, and every lane ends.
+fn doubt(engine: &Engine, lanes: &Arc<Lanes>) -> impl FnOnce(String) + Send + 'static {
+    let (engine, lanes) = (engine.clone(), Arc::clone(lanes));
+    move |why| {
+        engine.fail(&why);
+        lanes.ways.iter().for_each(|(inbox, _)| inbox.tell(Control::Broken(why.clone())));
+    }
 }
 
 /// The state store of the local copy. One that knows more than a copy that lost its tail is made anew.

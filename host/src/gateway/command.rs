@@ -16,7 +16,7 @@ use super::{Gateway, body, within};
 use crate::clock;
 use crate::engine::{Answered, Reply, Submission, Unanswered};
 use crate::json;
-use crate::message::{Command, CommandId, partition_of};
+use crate::message::{AggregateId, AggregateType, Command, CommandId, partition_of};
 
 /// `POST /v1/{type}/{id}/commands`: decides one command and waits for its outcome.
 pub async fn submit(State(gateway): State<Gateway>, request: Request) -> Result<Response, Problem> {
@@ -25,18 +25,29 @@ pub async fn submit(State(gateway): State<Gateway>, request: Request) -> Result<
     let envelope = Envelope::read(&parts.headers)?;
     let respond_async = envelope.respond_async;
     let command = read_command(&gateway, target, envelope, body).await?;
-    let (id, location) = (command.command_id.clone(), location(&command));
-    let aggregate = command.aggregate_id.clone();
-    let answered = match decide(&gateway, command).await.map_err(|problem| problem.about(id.clone()))? {
-        Decided::Here(answered) => answered,
-        Decided::Elsewhere { offset } => {
-            let limit_ms = gateway.config.http.request_timeout_ms;
-            let outcome = elsewhere::outcome(&gateway, &aggregate, &location, offset, limit_ms).await;
-            return outcome.ok_or_else(|| not_known_yet(limit_ms).about(id));
+    let id = command.command_id.clone();
+    if respond_async {
+        let location = location(&command.aggregate_type, &command.aggregate_id, &id);
+        take(&gateway, command).await.map_err(|problem| problem.about(id.clone()))?;
+        return Ok(taken(&id, &location));
+    }
+    match decide(&gateway, command).await {
+        Ok(Ok(answered)) => {
+            gateway.metrics.outcome(&answered.entry().answer, answered.repeated);
+            Ok(outcome_response(&answered))
         }
-    };
-    gateway.metrics.outcome(&answered.entry().answer, answered.repeated);
-    Ok(if respond_async { taken(&answered, &location) } else { outcome_response(&answered) })
+        Ok(Err(Unanswered::Elsewhere(appended))) => {
+            let limit_ms = gateway.config.http.request_timeout_ms;
+            let outcome = elsewhere::outcome(&gateway, &appended, limit_ms).await;
+            outcome.map(elsewhere::response).ok_or_else(|| not_known_yet(limit_ms))
+        }
+        Ok(Err(unanswered)) => {
+            gateway.metrics.unanswered();
+            Err(unanswered.into())
+        }
+        Err(problem) => Err(problem),
+    }
+    .map_err(|problem| problem.about(id))
 }
 
 async fn read_command(gateway: &Gateway, to: Target, envelope: Envelope, body: Body) -> Result<Command, Problem> {
@@ -65,14 +76,6 @@ async fn read_command(gateway: &Gateway, to: Target, envelope: Envelope, body: B
     })
 }
 
-/// What became of a command that was handed over.
-enum Decided {
-    /// It was answered here.
-    Here(Answered),
-    /// It is at this offset of its topic, and another host answers it.
-    Elsewhere { offset: u64 },
-}
-
 fn not_known_yet(limit_ms: u64) -> Problem {
     let detail = format!(
         "the outcome was not known within {limit_ms} ms: send the command again with the same command id, or ask for its outcome"
@@ -81,33 +84,39 @@ fn not_known_yet(limit_ms: u64) -> Problem {
 }
 
 /// Hands the command over and waits for its commit.
-async fn decide(gateway: &Gateway, command: Command) -> Result<Decided, Problem> {
-    let limit_ms = gateway.config.http.request_timeout_ms;
-    let late = || not_known_yet(limit_ms);
+async fn decide(gateway: &Gateway, command: Command) -> Result<Result<Answered, Unanswered>, Problem> {
     let (reply, answer) = oneshot::channel();
     gateway.engine.try_submit(Submission { command, reply: Reply::Once(reply) })?;
-    let answer = match within(limit_ms, late, answer).await {
-        Ok(Ok(Err(Unanswered::Elsewhere { offset }))) => return Ok(Decided::Elsewhere { offset }),
-        Ok(answer) => answer.unwrap_or(Err(Unanswered::Interrupted)).map(Decided::Here).map_err(Problem::from),
-        Err(late) => Err(late),
-    };
-    answer.inspect_err(|_| gateway.metrics.unanswered())
+    heard(gateway, answer).await
+}
+
+/// Hands the command over and waits until it is certain to be answered.
+async fn take(gateway: &Gateway, command: Command) -> Result<(), Problem> {
+    let (reply, answer) = oneshot::channel();
+    gateway.engine.try_submit(Submission { command, reply: Reply::Taken(reply) })?;
+    let taken = heard(gateway, answer).await?;
+    Ok(taken.inspect_err(|_| gateway.metrics.unanswered())?)
+}
+
+async fn heard<T>(
+    gateway: &Gateway,
+    answer: oneshot::Receiver<Result<T, Unanswered>>,
+) -> Result<Result<T, Unanswered>, Problem> {
+    let limit_ms = gateway.config.http.request_timeout_ms;
+    let answer = within(limit_ms, || not_known_yet(limit_ms), answer).await;
+    let answer = answer.inspect_err(|_| gateway.metrics.unanswered())?;
+    Ok(answer.unwrap_or(Err(Unanswered::Interrupted)))
 }
 
 /// Where the outcome can be asked for.
-fn location(command: &Command) -> String {
-    format!(
-        "/v1/{}/{}/commands/{}",
-        command.aggregate_type,
-        percent_encoded(command.aggregate_id.as_str()),
-        percent_encoded(command.command_id.as_str())
-    )
+pub fn location(of: &AggregateType, id: &AggregateId, command_id: &CommandId) -> String {
+    format!("/v1/{of}/{}/commands/{}", percent_encoded(id.as_str()), percent_encoded(command_id.as_str()))
 }
 
-/// 202: the command is committed, and the caller did not want to see how it ended.
-fn taken(answered: &Answered, location: &str) -> Response {
+/// 202: the command will be answered, and the caller did not want to wait for how it ends.
+fn taken(id: &CommandId, location: &str) -> Response {
     let mut out = b"{\"command_id\":".to_vec();
-    write_string(answered.entry().command_id, &mut out);
+    write_string(id.as_str(), &mut out);
     out.push(b'}');
     let mut response = body::json(202, out);
     let headers = response.headers_mut();

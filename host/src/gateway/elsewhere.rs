@@ -1,6 +1,8 @@
 //! Requests about aggregates whose lane belongs to another host. A question is asked there, one hop, marked so that it
 //! goes no further; a command is never forwarded: it is in its topic already, and only its outcome is asked for (R7).
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -12,14 +14,44 @@ use serde::Deserialize;
 
 use super::Gateway;
 use super::client::{Answer, Client};
+use super::command::location;
 use super::problem::{Kind, Problem};
 use crate::clock::Stopwatch;
+use crate::engine::Appended;
 use crate::message::{AggregateId, FailureReason};
 
 /// Marks a question that another host has passed on.
 pub const HOP: &str = "x-ordain-hop";
+/// How long a question is repeated while its lane moves from one host to another.
+const MOVING: Duration = Duration::from_secs(2);
 /// Between two questions to hosts that may not know yet that a lane is theirs.
 const BETWEEN: Duration = Duration::from_millis(50);
+
+/// Connections to one host that are kept for the next question, and hosts that are remembered.
+const KEPT_MAX: usize = 64;
+
+/// Connections to other hosts that nobody uses right now.
+#[derive(Debug, Default)]
+pub struct Peers(Mutex<HashMap<String, Vec<Client>>>);
+
+impl Peers {
+    fn client(&self, owner: &str) -> Result<Client, String> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(owner).and_then(Vec::pop);
+        kept.map_or_else(|| Client::new(owner), Ok)
+    }
+
+    fn keep(&self, owner: &str, client: Client) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= KEPT_MAX && !all.contains_key(owner) {
+            // Addresses of hosts that are gone.
+            all.clear();
+        }
+        let kept = all.entry(owner.to_owned()).or_default();
+        if kept.len() < KEPT_MAX {
+            kept.push(client);
+        }
+    }
+}
 
 /// Asks the owner, if that is another host.
 pub async fn pass_on(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
@@ -27,38 +59,49 @@ pub async fn pass_on(State(gateway): State<Gateway>, request: Request, next: Nex
         return next.run(request).await;
     }
     let (mut parts, body) = request.into_parts();
-    let owner = match RawPathParams::from_request_parts(&mut parts, &()).await {
-        Ok(params) => {
-            let id = params.iter().find(|(name, _)| *name == "id").map(|(_, id)| id.to_owned());
-            id.and_then(|id| AggregateId::parse(&id).ok()).and_then(|id| gateway.engine.owner_elsewhere(&id))
-        }
+    let id = match RawPathParams::from_request_parts(&mut parts, &()).await {
+        Ok(params) => params.iter().find(|(name, _)| *name == "id").and_then(|(_, id)| AggregateId::parse(id).ok()),
         Err(_) => None,
     };
     let path = parts.uri.path_and_query().map(|path| path.as_str().to_owned()).unwrap_or_default();
-    let Some(owner) = owner else { return next.run(Request::from_parts(parts, body)).await };
-    match ask(&gateway, &owner, &path).await {
-        Ok(answer) => response(answer),
-        Err(why) => Problem::new(
-            Kind::Unavailable,
-            format!("the host that owns this aggregate, {owner}, does not answer ({why}): try again shortly"),
-        )
-        .into_response(),
+    let watch = Stopwatch::start();
+    while let Some(owner) = id.as_ref().and_then(|id| gateway.engine.owner_elsewhere(id)) {
+        let moving = watch.elapsed() < MOVING;
+        match ask(&gateway, &owner, &path).await {
+            // It does not serve this lane, any more or yet.
+            Ok(answer) if answer.status == 503 && moving => {}
+            Ok(answer) => return response(answer),
+            Err(_) if moving => {}
+            Err(why) => {
+                let detail =
+                    format!("the host that owns this aggregate, {owner}, does not answer ({why}): try again shortly");
+                return Problem::new(Kind::Unavailable, detail).into_response();
+            }
+        }
+        tokio::time::sleep(BETWEEN).await;
     }
+    next.run(Request::from_parts(parts, body)).await
 }
 
-async fn ask(gateway: &Gateway, owner: &str, path: &str) -> Result<Answer, String> {
-    let mut client = Client::new(owner)?;
+/// Asks another host, who does not ask on.
+pub async fn ask(gateway: &Gateway, owner: &str, path: &str) -> Result<Answer, String> {
+    let mut client = gateway.peers.client(owner)?;
     let asked = client.request("GET", path, &[(HOP, "1")], Vec::new());
     match tokio::time::timeout(Duration::from_millis(gateway.config.http.request_timeout_ms), asked).await {
-        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Ok(Ok(answer)) => {
+            gateway.peers.keep(owner, client);
+            Ok(answer)
+        }
+        Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err("it took too long".to_owned()),
     }
 }
 
-fn response(answer: Answer) -> Response {
+/// The answer of another host as one of ours.
+pub fn response(answer: Answer) -> Response {
     let mut response = Response::new(Body::from(answer.body));
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::BAD_GATEWAY);
-    for name in [header::CONTENT_TYPE, header::ETAG, header::RETRY_AFTER] {
+    for name in [header::CONTENT_TYPE, header::ETAG, header::AGE, header::RETRY_AFTER] {
         if let Some(value) = answer.headers.get(&name) {
             response.headers_mut().insert(name, value.clone());
         }
@@ -67,11 +110,12 @@ fn response(answer: Answer) -> Response {
     response
 }
 
-/// The outcome of a command that is at `offset` of its topic, from whichever host owns its lane within `limit_ms`.
-/// `path`: where outcomes of its id are asked for.
-pub async fn outcome(gateway: &Gateway, id: &AggregateId, path: &str, offset: u64, limit_ms: u64) -> Option<Response> {
+/// The outcome of a command that is in its topic, from whichever host owns its lane within `limit_ms`: with the status
+/// that it has as the answer to its command.
+pub async fn outcome(gateway: &Gateway, appended: &Appended, limit_ms: u64) -> Option<Answer> {
     let watch = Stopwatch::start();
-    let path = format!("{path}?offset={offset}");
+    let Appended { of, id, command_id, offset } = appended;
+    let path = format!("{}?offset={offset}", location(of, id, command_id));
     while watch.elapsed() < Duration::from_millis(limit_ms) {
         let owner = gateway.engine.owner_elsewhere(id).or_else(|| gateway.engine.own_address());
         if let Some(owner) = owner
@@ -79,7 +123,7 @@ pub async fn outcome(gateway: &Gateway, id: &AggregateId, path: &str, offset: u6
             && answer.status == 200
         {
             let status = status_of(&answer.body);
-            return Some(response(Answer { status, ..answer }));
+            return Some(Answer { status, ..answer });
         }
         tokio::time::sleep(BETWEEN).await;
     }

@@ -1,11 +1,14 @@
 //! State, history, and the list of a type's aggregates.
 
+use std::collections::BTreeMap;
+
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::elsewhere;
 use super::problem::{Kind, Problem};
 use super::render;
 use super::target::{OfType, Target};
@@ -22,9 +25,12 @@ const LIMIT_MAX: usize = 1000;
 struct StateQuery {
     version: Option<u64>,
     min_version: Option<u64>,
+    #[serde(default)]
+    current: bool,
 }
 
-/// `GET /v1/{type}/{id}`: the state now, at `?version`, or once it has at least `?min_version`.
+/// `GET /v1/{type}/{id}`: the state now, at `?version`, or once it has at least `?min_version`. `?current=true` has the host
+/// prove first that nobody else owns the aggregate, so that whatever was answered anywhere before is in it.
 pub async fn state(
     State(gateway): State<Gateway>,
     Target { of, id }: Target,
@@ -34,6 +40,11 @@ pub async fn state(
     let asked: StateQuery = query(&uri)?;
     let http = &gateway.config.http;
     let view = match (asked.version, asked.min_version) {
+        _ if asked.current && (asked.version.is_some() || asked.min_version.is_some()) => {
+            return Err(Problem::bad_request(
+                "current goes with neither version nor min_version: leave one of them out",
+            ));
+        }
         (Some(_), Some(_)) => {
             return Err(Problem::bad_request("version and min_version exclude each other: give one of them"));
         }
@@ -54,7 +65,14 @@ pub async fn state(
             Some(view.ok_or_else(|| Problem::new(Kind::UnknownVersion, unknown()))?)
         }
         (None, None) => {
-            within(http.request_timeout_ms, late(http.request_timeout_ms), gateway.engine.state(&of, &id)).await??
+            let read = async {
+                if asked.current {
+                    gateway.engine.state_now(&of, &id).await
+                } else {
+                    gateway.engine.state(&of, &id).await
+                }
+            };
+            within(http.request_timeout_ms, late(http.request_timeout_ms), read).await??
         }
     };
     let view = view.ok_or_else(|| never_existed(of.as_str(), id.as_str()))?;
@@ -71,10 +89,12 @@ fn state_response(of: &str, id: &str, view: &StateView, headers: &HeaderMap) -> 
         render::write_state(of, id, view, &mut out);
         body::json(200, out)
     };
-    // Digits in quotes are a valid header value.
+    // Digits, in quotes or not, are a valid header value.
     if let Ok(tag) = HeaderValue::from_str(&tag) {
         response.headers_mut().insert(header::ETAG, tag);
     }
+    // RFC 9111: seconds since the answer was known to be right at its origin.
+    response.headers_mut().insert(header::AGE, HeaderValue::from(view.age.as_secs()));
     response
 }
 
@@ -108,20 +128,84 @@ struct ListQuery {
     limit: Option<usize>,
 }
 
-/// `GET /v1/{type}`: ids and versions of the type's aggregates, in byte order of their ids.
-pub async fn list(State(gateway): State<Gateway>, OfType(of): OfType, uri: Uri) -> Result<Response, Problem> {
+/// `GET /v1/{type}`: ids and versions of the type's aggregates, in byte order of their ids. Where several hosts share the
+/// lanes, all of them are asked.
+pub async fn list(
+    State(gateway): State<Gateway>,
+    OfType(of): OfType,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Problem> {
     let asked: ListQuery = query(&uri)?;
     let limit = limit(asked.limit)?;
     let limit_ms = gateway.config.http.request_timeout_ms;
     // One more than asked for tells whether there is a next page.
     let read = gateway.engine.list(&of, asked.after.as_deref(), limit + 1);
     let mut aggregates = within(limit_ms, late(limit_ms), read).await??;
-    let more = aggregates.len() > limit;
+    let mut more = false;
+    if !headers.contains_key(elsewhere::HOP) {
+        let others = within(limit_ms, late(limit_ms), listed_elsewhere(&gateway, &uri)).await??;
+        more = others.more;
+        aggregates = newest(aggregates.into_iter().chain(others.aggregates), limit + 1);
+    }
+    more |= aggregates.len() > limit;
     aggregates.truncate(limit);
     let next = aggregates.last().filter(|_| more).map(|(id, _)| id.as_str());
     let mut out = Vec::with_capacity(4096);
     render::write_list(of.as_str(), &aggregates, next, &mut out);
     Ok(body::json(200, out))
+}
+
+/// A page of another host.
+#[derive(Deserialize)]
+struct Page {
+    aggregates: Vec<Listed>,
+    next: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    id: String,
+    version: u64,
+}
+
+/// What other hosts list.
+#[derive(Default)]
+struct Others {
+    aggregates: Vec<(String, u64)>,
+    /// One of them has more.
+    more: bool,
+}
+
+/// Asks every other host for the same page.
+async fn listed_elsewhere(gateway: &Gateway, uri: &Uri) -> Result<Others, Problem> {
+    let mut all = Others::default();
+    for owner in gateway.engine.owners_elsewhere()? {
+        let path = uri.path_and_query().map_or("", |path| path.as_str());
+        let unavailable = |why: String| {
+            let detail = format!(
+                "the host at {owner}, which has some of the aggregates, does not list them ({why}): try again shortly"
+            );
+            Problem::new(Kind::Unavailable, detail)
+        };
+        let answer = elsewhere::ask(gateway, &owner, path).await.map_err(unavailable)?;
+        if answer.status != 200 {
+            return Err(unavailable(format!("status {}", answer.status)));
+        }
+        let page: Page = serde_json::from_slice(&answer.body).map_err(|error| unavailable(error.to_string()))?;
+        all.more |= page.next.is_some();
+        all.aggregates.extend(page.aggregates.into_iter().map(|one| (one.id, one.version)));
+    }
+    Ok(all)
+}
+
+/// Each id once, with its largest version: a host may list what it owned before.
+fn newest(listed: impl Iterator<Item = (String, u64)>, limit: usize) -> Vec<(String, u64)> {
+    let mut all = BTreeMap::new();
+    for (id, version) in listed {
+        all.entry(id).and_modify(|known: &mut u64| *known = version.max(*known)).or_insert(version);
+    }
+    all.into_iter().take(limit).collect()
 }
 
 fn limit(asked: Option<usize>) -> Result<usize, Problem> {

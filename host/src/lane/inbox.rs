@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, TryAcquireError, oneshot};
 
-use crate::engine::{Answered, ReadError, Refused, Reply, StateView, Submission, Unanswered};
+use crate::engine::{ReadError, Refused, StateView, Submission, Unanswered};
 use crate::log::{Committed, Lsn};
 use crate::message::{AggregateId, AggregateType, CommandId};
 
@@ -23,13 +23,22 @@ pub enum Control {
     /// The active modules changed.
     Modules,
     /// Somebody asks for what only the lane knows.
-    Read(Read),
+    Read(Asked),
     /// Answer what is queued, then end.
     Stop,
     /// The lane was given to another host: drop everything and end.
     Lost,
     /// Commands cannot be read on; the text says why and what to do.
     Broken(String),
+}
+
+/// A question, and how current its answer must be.
+pub struct Asked {
+    /// The question.
+    pub read: Read,
+    /// The ownership of the lane must have been proved after this moment, on the clock of [`crate::clock::boot_time`];
+    /// without one a proof that is not too old will do.
+    pub since: Option<Duration>,
 }
 
 /// A question to a lane. Answered between batches, from committed state only.
@@ -204,14 +213,14 @@ impl Inbox {
     ///
     /// # Errors
     /// [`ReadError::Busy`] if too many questions wait, [`ReadError::Unavailable`] if the lane takes none.
-    pub fn ask(&self, read: Read) -> Result<(), ReadError> {
+    pub fn ask(&self, asked: Asked) -> Result<(), ReadError> {
         let permit = self.reads.try_acquire().map_err(|_| ReadError::Busy)?;
         let mut queues = self.lock();
         if let Some(why) = &queues.closed {
             return Err(ReadError::Unavailable(why.clone()));
         }
         permit.forget();
-        queues.work.control.push_back(Control::Read(read));
+        queues.work.control.push_back(Control::Read(asked));
         drop(queues);
         self.arrived.notify_one();
         Ok(())
@@ -295,20 +304,4 @@ fn interrupt(submissions: impl Iterator<Item = Submission>, why: &str) -> Refuse
         submission.reply.send(Err(Unanswered::Interrupted));
     }
     Refused::Unavailable(why.to_owned())
-}
-
-impl Reply {
-    /// Gives the answer to whoever waits. Nobody waiting any more is fine.
-    pub fn send(self, answer: Result<Answered, Unanswered>) {
-        match self {
-            Self::Once(to) => drop(to.send(answer)),
-            Self::Line(to, line) => to.push([(line, answer)]),
-            Self::Fed(to, stream, offset) => {
-                // Without an answer the command comes again, from its log.
-                if let Ok(answer) = answer {
-                    to.answered(stream, offset, answer);
-                }
-            }
-        }
-    }
 }

@@ -299,7 +299,7 @@ impl Lane {
     /// Also if what was staged had to be dropped: indexes into memory are void then.
     pub(super) fn wait_for_commit(&mut self) -> Result<(), LogError> {
         let losses = self.losses;
-        while self.in_flight.is_some() {
+        while self.in_flight.is_some() || self.proving {
             for control in self.inbox.take(0, None).control {
                 match control {
                     Control::Committed(committed) => self.on_committed(committed)?,

@@ -1,8 +1,10 @@
 //! Questions only the lane can answer. Between batches, from committed state: a read of an aggregate with staged changes
-//! waits until they are settled, so that it never shows what may yet be dropped, nor less than what was answered.
+//! waits until they are settled, so that it never shows what may yet be dropped, nor less than what was answered. And
+//! only while the lane is known to be ours (R8): a read waits for a commit that proves it, if the last one is too old.
 
 use super::Lane;
-use super::inbox::Read;
+use super::inbox::{Asked, Read};
+use crate::clock::boot_time;
 use crate::decider::Form;
 use crate::engine::{ReadError, StateView};
 use crate::log::LogError;
@@ -10,23 +12,49 @@ use crate::message::{AggregateId, AggregateType, partition_of};
 use crate::state_machine::aggregates::Index;
 use crate::state_machine::recent::At;
 
+/// Most reads that wait.
+const PARKED_MAX: usize = 4096;
+
 impl Lane {
-    /// Answers a read, or parks it until what is staged for its aggregate is settled.
-    pub(super) fn read(&mut self, read: Read) -> Result<(), LogError> {
-        if let Some((aggregate_type, id)) = read.aggregate()
-            && let Some(at) = self.machine.aggregates.find(aggregate_type.as_str(), id.as_str())
-            && self.machine.aggregates.get(at).is_staged()
-        {
-            self.parked.push(read);
+    /// Answers a read, or parks it until what is staged for its aggregate is settled and the ownership is proved.
+    pub(super) fn read(&mut self, asked: Asked) -> Result<(), LogError> {
+        let staged = asked.read.aggregate().is_some_and(|(aggregate_type, id)| {
+            let at = self.machine.aggregates.find(aggregate_type.as_str(), id.as_str());
+            at.is_some_and(|at| self.machine.aggregates.get(at).is_staged())
+        });
+        if !staged && self.is_proved_for(&asked) {
+            return self.answer_read(asked.read);
+        }
+        if self.parked.len() < PARKED_MAX {
+            self.parked.push(asked);
+        } else {
+            asked.read.refuse();
+        }
+        Ok(())
+    }
+
+    fn is_proved_for(&self, asked: &Asked) -> bool {
+        let recent = || boot_time().saturating_sub(self.log.proof_age_max());
+        self.log.proved_at() >= asked.since.unwrap_or_else(recent)
+    }
+
+    /// Has the ownership proved, if reads wait for that and no commit is on its way, which would do as well.
+    pub(super) fn prove(&mut self) -> Result<(), LogError> {
+        let idle = self.in_flight.is_none() && !self.proving;
+        if !idle || self.parked.iter().all(|asked| self.is_proved_for(asked)) {
             return Ok(());
         }
-        self.answer_read(read)
+        self.proving = true;
+        match self.log.prove() {
+            Ok(()) => Ok(()),
+            Err(error) => self.on_lost(error),
+        }
     }
 
     /// Answers the parked reads whose aggregate has nothing staged any more.
     pub(super) fn answer_parked(&mut self) -> Result<(), LogError> {
-        for read in std::mem::take(&mut self.parked) {
-            self.read(read)?;
+        for asked in std::mem::take(&mut self.parked) {
+            self.read(asked)?;
         }
         Ok(())
     }
@@ -102,7 +130,10 @@ impl Lane {
         };
         let mut state = Vec::new();
         match rules.current.decider.snapshot(at, Form::Named, &mut state) {
-            Ok(()) => Ok(Ok(Some(StateView { version, state, module }))),
+            Ok(()) => {
+                let age = boot_time().saturating_sub(self.log.proved_at());
+                Ok(Ok(Some(StateView { version, state, module, age })))
+            }
             Err(fault) => {
                 self.after_fault(at, &fault);
                 Ok(Err(ReadError::Broken(format!("module {module} could not give the state: {fault}"))))
@@ -112,6 +143,17 @@ impl Lane {
 }
 
 impl Read {
+    /// Tells whoever asks to come again.
+    fn refuse(self) {
+        match self {
+            Self::State(.., reply) => drop(reply.send(Err(ReadError::Busy))),
+            Self::Version(.., reply) => drop(reply.send(Err(ReadError::Busy))),
+            Self::Known(.., reply) => drop(reply.send(Err(ReadError::Busy))),
+            // Whoever waits sees that nobody will answer.
+            Self::Unstored(.., reply) => drop(reply),
+        }
+    }
+
     /// The aggregate it is about, if it is about one.
     fn aggregate(&self) -> Option<(&AggregateType, &AggregateId)> {
         match self {

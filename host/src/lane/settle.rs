@@ -14,7 +14,12 @@ impl Lane {
     /// The block on its way was committed, or not.
     pub(super) fn on_committed(&mut self, committed: Committed) -> Result<(), LogError> {
         match committed.result {
-            Ok(block) => self.settle(&block),
+            Ok(Some(block)) => self.settle(&block),
+            // What waited for the proof is looked at next.
+            Ok(None) => {
+                self.proving = false;
+                Ok(())
+            }
             Err(error) => self.on_lost(error),
         }
     }
@@ -29,6 +34,8 @@ impl Lane {
         self.board.commits.fetch_add(1, Ordering::Relaxed);
         self.board.commands_answered.fetch_add(waiters.len() as u64, Ordering::Relaxed);
         let mut lines = Lines::default();
+        // A lane has one log of commands.
+        let (mut fed, mut asked) = (Vec::new(), None);
         for Waiter { reply, applied } in waiters {
             let answer = if applied.repeats {
                 self.first_answer(block, applied.offset)
@@ -37,10 +44,20 @@ impl Lane {
             };
             match reply {
                 Reply::Line(to, line) => lines.add(to, line, answer),
+                Reply::Fed(to, stream, offset) => {
+                    // Without an answer the command comes again, from its log.
+                    if let Ok(answer) = answer {
+                        fed.push((stream, offset, answer));
+                        asked = Some(to);
+                    }
+                }
                 once => once.send(answer),
             }
         }
         lines.flush();
+        if let Some(asked) = asked {
+            asked.answered(fed);
+        }
         self.board.settled.notify_waiters();
         Ok(())
     }
@@ -100,6 +117,7 @@ impl Lane {
     /// Drops what is staged and tells those who wait for it.
     pub(super) fn interrupt(&mut self, with: &Unanswered) {
         self.losses += 1;
+        self.proving = false;
         let on_its_way = self.in_flight.take().map(|(_, waiters)| waiters).unwrap_or_default();
         let staged = std::mem::take(&mut self.staged).waiters;
         let waiters: Vec<Waiter> = on_its_way.into_iter().chain(staged).collect();

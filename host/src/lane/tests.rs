@@ -7,7 +7,7 @@ use bank_account::Account;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use super::inbox::Control;
+use super::inbox::{Asked, Control};
 use super::supervisor::{Lanes, Shared};
 use super::*;
 use crate::clock::Stopwatch;
@@ -286,6 +286,21 @@ type Begun = Arc<std::sync::Mutex<Vec<Vec<(u32, u64)>>>>;
 struct Fake {
     begun: Begun,
     panics: bool,
+    /// When the ownership was proved, and how often that was asked for; always if not given.
+    proofs: Option<Proofs>,
+}
+
+/// On the clock of proofs, and how many were asked for.
+type Proofs = Arc<std::sync::Mutex<(Duration, u32)>>;
+
+impl Fake {
+    fn new(begun: Begun) -> Self {
+        Self { begun, panics: false, proofs: None }
+    }
+
+    fn panicking() -> Self {
+        Self { panics: true, ..Self::new(Begun::default()) }
+    }
 }
 
 impl crate::log::LaneLog for Fake {
@@ -310,6 +325,54 @@ impl crate::log::LaneLog for Fake {
     fn submit(&mut self, _: crate::log::BlockBuilder) -> Result<(), crate::log::LogError> {
         Ok(())
     }
+    fn proved_at(&self) -> Duration {
+        self.proofs.as_ref().map_or_else(crate::clock::boot_time, |proofs| proofs.lock().unwrap().0)
+    }
+    fn proof_age_max(&self) -> Duration {
+        Duration::from_secs(3600)
+    }
+    fn prove(&mut self) -> Result<(), crate::log::LogError> {
+        self.proofs.as_ref().unwrap().lock().unwrap().1 += 1;
+        Ok(())
+    }
+}
+
+/// R8: a lane that may have lost its ownership without hearing of it says nothing before it has proved it.
+#[test]
+fn a_read_waits_until_the_ownership_is_proved() {
+    let dir = TempDir::new().unwrap();
+    let proofs = Proofs::default();
+    let now = crate::clock::boot_time();
+    proofs.lock().unwrap().0 = now;
+    let (parts, _log) = parts(&dir, Fake { proofs: Some(Arc::clone(&proofs)), ..Fake::new(Begun::default()) });
+    let mut lane = super::Lane::new(parts);
+    lane.take_lane().unwrap();
+    let ask = |lane: &mut super::Lane, since: Option<Duration>| {
+        let (reply, answer) = oneshot::channel();
+        let (of, id) = (AggregateType::parse("account").unwrap(), AggregateId::parse("acc-1").unwrap());
+        let asked = Asked { read: super::inbox::Read::State(of, id, reply), since };
+        lane.turn(super::Work { control: [Control::Read(asked)].into(), ..Default::default() }).unwrap();
+        answer
+    };
+    let proved = |at: Duration| {
+        proofs.lock().unwrap().0 = at;
+        Control::Committed(crate::log::Committed { term: crate::log::Term(1), result: Ok(None) })
+    };
+    assert!(ask(&mut lane, None).try_recv().is_ok(), "a recent proof will do");
+    assert_eq!(proofs.lock().unwrap().1, 0, "nothing is proved that nobody asks for");
+    let later = now + Duration::from_secs(1);
+    let mut current = ask(&mut lane, Some(later));
+    let mut another = ask(&mut lane, Some(later + Duration::from_secs(1)));
+    assert!(current.try_recv().is_err() && another.try_recv().is_err(), "answered without a proof");
+    assert_eq!(proofs.lock().unwrap().1, 1, "one proof is on its way at a time");
+    lane.turn(super::Work { control: [proved(later)].into(), ..Default::default() }).unwrap();
+    assert!(current.try_recv().is_ok() && another.try_recv().is_err(), "a proof that began before the question");
+    assert_eq!(proofs.lock().unwrap().1, 2);
+    lane.turn(super::Work { control: [proved(later + Duration::from_secs(1))].into(), ..Default::default() }).unwrap();
+    assert!(another.try_recv().is_ok());
+    proofs.lock().unwrap().0 = Duration::ZERO;
+    let waits = crate::clock::boot_time() > Duration::from_secs(3600);
+    assert_eq!(ask(&mut lane, None).try_recv().is_err(), waits, "an old proof is none");
 }
 
 fn parts(dir: &TempDir, log: Fake) -> (super::Parts, EmbeddedLog) {
@@ -335,7 +398,7 @@ fn parts(dir: &TempDir, log: Fake) -> (super::Parts, EmbeddedLog) {
 fn commands_of_an_earlier_feed_are_not_decided_after_a_take() {
     let dir = TempDir::new().unwrap();
     let begun = Begun::default();
-    let (parts, _log) = parts(&dir, Fake { begun: Arc::clone(&begun), panics: false });
+    let (parts, _log) = parts(&dir, Fake::new(Arc::clone(&begun)));
     let mut lane = super::Lane::new(parts);
     lane.take_lane().unwrap();
     let fed = |offset: u64| {
@@ -358,10 +421,10 @@ fn commands_of_an_earlier_feed_are_not_decided_after_a_take() {
 #[test]
 fn a_lane_that_panics_is_heard_of() {
     let dir = TempDir::new().unwrap();
-    let (parts, _log) = parts(&dir, Fake { begun: Arc::default(), panics: true });
+    let (parts, _log) = parts(&dir, Fake::panicking());
     let super::Parts { settings, history, store, book, .. } = parts;
     let lanes = Lanes::start(Shared {
-        log: Box::new(|_, _, _| Box::new(Fake { begun: Arc::default(), panics: true })),
+        log: Box::new(|_, _, _| Box::new(Fake::panicking())),
         history,
         store,
         book,

@@ -13,11 +13,13 @@ pub mod group;
 pub mod intake;
 pub mod lane;
 pub mod options;
+mod pause;
 pub mod records;
 pub mod take;
 #[cfg(test)]
 mod tests;
 pub mod topics;
+pub mod watch;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -151,6 +153,14 @@ impl KafkaLog {
         directory::Directory::start(&self.host)
     }
 
+    /// Looks now and then whether the topics are still those of the layout; `tell` hears what is wrong and what to do.
+    ///
+    /// # Errors
+    /// As [`watch::Watch::start`].
+    pub fn watch(&self, tell: impl FnOnce(String) + Send + 'static) -> Result<watch::Watch, LogError> {
+        watch::Watch::start(Arc::clone(&self.host), tell)
+    }
+
     /// Where others reach this host.
     pub fn address(&self) -> Option<String> {
         self.host.address()
@@ -186,12 +196,6 @@ impl KafkaLog {
     pub fn options(&self) -> &Options {
         &self.host.options
     }
-
-    /// When the last commit of a lane began that proved the ownership, on the clock of [`crate::clock::boot_time`].
-    pub fn proved_at(&self, lane: u32) -> Option<Duration> {
-        let at = self.host.proofs.get(lane as usize)?.load(Ordering::Acquire);
-        (at > 0).then(|| Duration::from_millis(at))
-    }
 }
 
 impl Host {
@@ -226,10 +230,22 @@ impl Host {
         self.address.lock().expect("no panic while held").clone()
     }
 
+    /// When the last commit of a lane began that proved the ownership, on the clock of [`crate::clock::boot_time`]; 0 if
+    /// none did.
+    fn proved_at(&self, lane: u32) -> Duration {
+        self.proofs.get(lane as usize).map_or(Duration::ZERO, |at| Duration::from_millis(at.load(Ordering::Acquire)))
+    }
+
     fn proved(&self, lane: u32, began: Duration) {
         if let Some(proof) = self.proofs.get(lane as usize) {
             proof.store(u64::try_from(began.as_millis()).unwrap_or(u64::MAX), Ordering::Release);
         }
+    }
+
+    /// What keeps the topics from being those of the layout, if anything does (R3).
+    fn disagreement(&self) -> Result<Option<String>, LogError> {
+        let problems = self.cluster.verify(&self.layout())?;
+        Ok(topics::problem::refusal(&problems))
     }
 
     /// The streams of a lane: the partitions that fall to it, of each of these types. Adds types to the layout that it does

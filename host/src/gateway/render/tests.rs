@@ -168,8 +168,12 @@ fn a_history_shows_events_and_where_to_go_on() {
 
 #[test]
 fn a_state_and_a_list_are_whole_values() {
-    let view =
-        StateView { version: 2, state: json::to_messagepack(br#"{"balance":5}"#).unwrap(), module: Digest([0xab; 32]) };
+    let view = StateView {
+        version: 2,
+        state: json::to_messagepack(br#"{"balance":5}"#).unwrap(),
+        module: Digest([0xab; 32]),
+        age: std::time::Duration::ZERO,
+    };
     let mut out = Vec::new();
     write_state("account", "a", &view, &mut out);
     assert_eq!(

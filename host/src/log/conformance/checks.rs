@@ -73,7 +73,7 @@ pub fn answers_come_once_and_in_order(bench: &mut dyn Bench) {
         owner.submit(block).expect("is accepted");
         let answer = owner.answer();
         assert_eq!(answer.term, owner.term, "an answer names the ownership of its block");
-        let block = answer.result.expect("is committed");
+        let block = answer.result.expect("is committed").expect("is a block");
         assert_eq!(records(std::slice::from_ref(&block)), [(format!("{n}"), n)]);
         assert!(n == 0 || block.lsn() > last, "addresses rise");
         last = block.lsn();

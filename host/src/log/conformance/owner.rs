@@ -108,7 +108,7 @@ impl Owner {
     /// The answer to the block that was submitted.
     pub fn answer(&mut self) -> Committed {
         let answer = self.answers.recv_timeout(PATIENCE).expect("every block is answered");
-        if let Ok(block) = &answer.result {
+        if let Ok(Some(block)) = &answer.result {
             self.next += u64::from(block.count());
         }
         answer
@@ -122,7 +122,7 @@ impl Owner {
     /// Submits a block and waits for its answer.
     pub fn commit(&mut self, block: BlockBuilder) -> Result<Block, LogError> {
         self.submit(block)?;
-        self.answer().result
+        self.answer().result.map(|block| block.expect("is a block"))
     }
 
     /// Commits a block of one command, which must work.

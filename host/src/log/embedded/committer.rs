@@ -44,7 +44,7 @@ impl Submission {
             Some(Answer::Lane { on, in_flight }) => {
                 // Cleared first: the callback may hand over the next block.
                 in_flight.store(false, Ordering::Release);
-                on(Committed { term: self.term.unwrap_or_default(), result });
+                on(Committed { term: self.term.unwrap_or_default(), result: result.map(Some) });
             }
             // The taker may have given up waiting.
             Some(Answer::Taker(to)) => drop(to.send(result)),

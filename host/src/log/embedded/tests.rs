@@ -33,7 +33,7 @@ fn what_was_committed_is_there_after_reopening() {
     lane.take(Lsn(0), &mut |_| Ok(())).expect("is had");
     for version in 1..=100 {
         lane.submit(block("a", version)).expect("is accepted");
-        written.push(committed.recv().expect("an answer").result.expect("committed"));
+        written.push(committed.recv().expect("an answer").result.expect("committed").expect("a block"));
     }
     let id = log.id();
     drop(log);
@@ -106,7 +106,7 @@ fn a_failed_sync_ends_all_lanes_and_reading_goes_on() {
     one.take(Lsn(0), &mut |_| Ok(())).expect("is had");
     two.take(Lsn(0), &mut |_| Ok(())).expect("is had");
     one.submit(block("a", 1)).expect("is accepted");
-    let good = answers.recv().expect("an answer").result.expect("is committed");
+    let good = answers.recv().expect("an answer").result.expect("is committed").expect("a block");
     disk.fail_at(Kind::Sync, 1);
     one.submit(block("a", 2)).expect("is accepted");
     let error = answers.recv().expect("an answer").result.expect_err("was not synced").to_string();

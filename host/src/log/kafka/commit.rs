@@ -16,16 +16,18 @@ use super::Host;
 use super::ffi::KafkaError;
 use super::ffi::producer::{Deliveries, Producer};
 use super::lane::Stream;
+use super::pause::Pause;
 use super::records::ValueForm;
 use super::records::writer::Writer;
-use crate::clock::Stopwatch;
 use crate::lane::answer_in;
 use crate::log::{Answer, Block, BlockBuilder, Committed, Entry, LogError, Lsn, OnCommitted, Term};
 
 /// Time for one commit. librdkafka's own limits are shorter.
 pub(super) const COMMIT: Duration = Duration::from_secs(60);
-/// After a commit its markers are written; a transaction that touches the network before that waits 20 ms.
-const PAUSE: Duration = Duration::from_millis(2);
+/// Mark of a record in the topic of lanes; no stream has this number.
+pub(super) const LANES_MARK: u32 = u32::MAX;
+/// Key of the records that prove an ownership, of which the topic keeps the last.
+const PROOF_KEY: &[u8] = b"proof";
 
 /// The next commit is reported as doubtful, although it happens or because it does not.
 #[cfg(test)]
@@ -46,10 +48,19 @@ pub struct Owned {
     pub doubt: Arc<AtomicU8>,
 }
 
+/// What a committer is given.
+#[derive(Debug)]
+pub enum Job {
+    /// Answers.
+    Block(BlockBuilder),
+    /// Nothing, but the ownership is to be proved (R8).
+    Proof,
+}
+
 /// A running committer.
 #[derive(Debug)]
 pub struct Committer {
-    to: Option<SyncSender<BlockBuilder>>,
+    to: Option<SyncSender<Job>>,
     /// A commit was no plain success: nothing is accepted any more.
     dead: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -66,20 +77,20 @@ impl Committer {
         owned: Owned,
         on_committed: Arc<OnCommitted>,
     ) -> Result<Self, LogError> {
-        let (to, blocks) = sync_channel(1);
+        let (to, jobs) = sync_channel(1);
         let name = format!("lane-{}-log", owned.lane);
         let dead = Arc::new(AtomicBool::new(false));
         let dying = Arc::clone(&dead);
-        let work = move || Work::new(host, producer, owned).run(&blocks, &dying, &on_committed);
+        let work = move || Work::new(host, producer, owned).run(&jobs, &dying, &on_committed);
         let thread = std::thread::Builder::new().name(name).spawn(work);
         let thread =
             thread.map_err(|e| LogError::Fatal(format!("cannot start a thread: {e}. Raise the limit of threads")))?;
         Ok(Self { to: Some(to), dead, thread: Some(thread) })
     }
 
-    /// Hands a block over; `false` if this ownership has ended.
-    pub fn submit(&self, block: BlockBuilder) -> bool {
-        !self.dead.load(Ordering::Acquire) && self.to.as_ref().is_some_and(|to| to.try_send(block).is_ok())
+    /// Hands something over; `false` if this ownership has ended.
+    pub fn submit(&self, job: Job) -> bool {
+        !self.dead.load(Ordering::Acquire) && self.to.as_ref().is_some_and(|to| to.try_send(job).is_ok())
     }
 }
 
@@ -103,7 +114,7 @@ struct Work {
     places: HashMap<u32, (usize, u32)>,
     /// The block committed last: what a repeat may point to.
     last: Option<Block>,
-    since: Stopwatch,
+    pause: Pause,
 }
 
 impl Work {
@@ -113,12 +124,15 @@ impl Work {
         let places = owned.streams.iter().map(|one| (one.number, (place(one), one.partition))).collect();
         let writer = Writer::new(&host.source, host.options.value_form);
         let compact = Writer::new(&host.source, ValueForm::Msgpack);
-        Self { host, producer, owned, writer, compact, places, last: None, since: Stopwatch::start() }
+        Self { host, producer, owned, writer, compact, places, last: None, pause: Pause::new() }
     }
 
-    fn run(mut self, blocks: &Receiver<BlockBuilder>, dying: &AtomicBool, on_committed: &OnCommitted) {
-        while let Ok(block) = blocks.recv() {
-            let result = self.commit(block);
+    fn run(mut self, jobs: &Receiver<Job>, dying: &AtomicBool, on_committed: &OnCommitted) {
+        while let Ok(job) = jobs.recv() {
+            let result = match job {
+                Job::Block(block) => self.commit(block).map(Some),
+                Job::Proof => self.prove().map(|()| None),
+            };
             let failed = result.is_err();
             if let Err(error) = &result {
                 tracing::warn!(lane = self.owned.lane, "a commit was no plain success: {error}");
@@ -133,16 +147,41 @@ impl Work {
         }
     }
 
-    fn commit(&mut self, block: BlockBuilder) -> Result<Block, LogError> {
-        if let Some(rest) = PAUSE.checked_sub(self.since.elapsed()) {
+    /// Waits until the next transaction may begin.
+    fn pause(&self) {
+        if let Some(rest) = self.pause.rest() {
             std::thread::park_timeout(rest);
         }
         self.host.pace();
+    }
+
+    fn ended(&mut self, began: Duration) {
+        let took = crate::clock::boot_time().saturating_sub(began);
+        self.pause.ended(took, self.producer.added_partitions());
+    }
+
+    /// A commit of nothing but a record that is of no other use: an empty transaction proves nothing.
+    fn prove(&mut self) -> Result<(), LogError> {
+        self.pause();
+        let lane = self.owned.lane;
+        let began = crate::clock::boot_time();
+        self.producer
+            .begin()
+            .and_then(|()| self.producer.produce(0, lane, LANES_MARK, PROOF_KEY, b"{}", []))
+            .and_then(|()| self.committed(1))
+            .map_err(|error| classify(lane, &error))?;
+        self.ended(began);
+        self.host.proved(lane, began);
+        Ok(())
+    }
+
+    fn commit(&mut self, block: BlockBuilder) -> Result<Block, LogError> {
+        self.pause();
         let lane = self.owned.lane;
         let began = crate::clock::boot_time();
         let doubt = self.owned.doubt.swap(0, Ordering::AcqRel);
         let delivered = self.transaction(&block, doubt).map_err(|error| classify(lane, &error))?;
-        self.since = Stopwatch::start();
+        self.ended(began);
         if doubt != 0 {
             return Err(LogError::Ambiguous { lane, cause: "a test wants it so".into() });
         }
@@ -167,6 +206,11 @@ impl Work {
             self.producer.abort(COMMIT)?;
             return Ok(Deliveries::default());
         }
+        self.committed(count)
+    }
+
+    /// Commits. A plain success is one EndTxn, and all of `count` records.
+    fn committed(&self, count: u64) -> Result<Deliveries, KafkaError> {
         let delivered = self.producer.commit(COMMIT)?;
         let sent = self.producer.end_txns();
         if sent != 1 {

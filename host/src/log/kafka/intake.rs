@@ -13,8 +13,9 @@ use tokio::sync::mpsc;
 use super::Host;
 use super::ffi::producer::Producer;
 use super::records::append::command_record;
-use crate::engine::{Awaited, Submission, Unanswered};
+use crate::engine::{Appended, Awaited, Reply, Submission, Unanswered};
 use crate::log::LogError;
+use crate::message::Command;
 
 /// Commands that wait to be appended.
 const WAITING_MAX: usize = 8_192;
@@ -93,11 +94,18 @@ impl Work {
                 reply.send(Err(Unanswered::Interrupted));
                 continue;
             };
+            if let Reply::Taken(to) = reply {
+                drop(to.send(Ok(())));
+                continue;
+            }
             let lane = command.partition % layout.lanes;
             let stream = slot * layout.partitions + command.partition;
             match self.awaited.get(lane as usize) {
                 Some(awaited) if self.host.placement.is_ours(lane) => awaited.expect(stream, offset, reply),
-                _ => reply.send(Err(Unanswered::Elsewhere { offset })),
+                _ => {
+                    let Command { aggregate_type: of, aggregate_id: id, command_id, .. } = command;
+                    reply.send(Err(Unanswered::Elsewhere(Box::new(Appended { of, id, command_id, offset }))));
+                }
             }
         }
     }

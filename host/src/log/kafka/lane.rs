@@ -6,8 +6,9 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
+use std::time::Duration;
 
-use super::commit::{Committer, Owned};
+use super::commit::{Committer, Job, Owned};
 use super::feed::Feed;
 use super::{Host, take};
 use crate::engine::Awaited;
@@ -74,6 +75,7 @@ impl KafkaLane {
             awaited.forget();
         }
         self.committer = None;
+        self.host.proved(self.lane, Duration::ZERO);
     }
 }
 
@@ -122,7 +124,20 @@ impl LaneLog for KafkaLane {
         if let Some(why) = self.feed.as_ref().and_then(Feed::problem) {
             return Err(LogError::Fatal(why));
         }
-        let taken = self.committer.as_ref().is_some_and(|committer| committer.submit(block));
+        let taken = self.committer.as_ref().is_some_and(|committer| committer.submit(Job::Block(block)));
+        if taken { Ok(()) } else { Err(LogError::Fenced { lane: self.lane }) }
+    }
+
+    fn proved_at(&self) -> Duration {
+        self.host.proved_at(self.lane)
+    }
+
+    fn proof_age_max(&self) -> Duration {
+        Duration::from_millis(self.host.options.session_timeout_ms / 2)
+    }
+
+    fn prove(&mut self) -> Result<(), LogError> {
+        let taken = self.committer.as_ref().is_some_and(|committer| committer.submit(Job::Proof));
         if taken { Ok(()) } else { Err(LogError::Fenced { lane: self.lane }) }
     }
 }

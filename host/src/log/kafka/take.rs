@@ -1,5 +1,6 @@
 //! Taking a lane (R1, R2): the only way to own or re-own one. It reads like the rule:
 //!
+//! 0. **agree**: layout, settings and cluster say the same (R3).
 //! 1. **init**: a new producer under the lane's transactional id. Every transaction of an earlier owner is decided then,
 //!    and nothing of one can be committed any more.
 //! 2. **barrier**: one transaction that really writes an `ordain.owner` record with a fresh nonce to the lane's partition
@@ -15,7 +16,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Host;
-use super::commit::{COMMIT, classify};
+use super::commit::{COMMIT, LANES_MARK, classify};
 use super::ffi::KafkaError;
 use super::ffi::consumer::{Assigned, Consumer};
 use super::ffi::producer::{Deliveries, Producer};
@@ -26,8 +27,6 @@ use super::records::{RecordView, name};
 use crate::clock::{self, Stopwatch};
 use crate::log::{Block, BlockBuilder, LogError, Lsn, Term};
 
-/// Mark under which the delivery of the record in the lanes topic is noted; no stream has this number.
-const LANES_MARK: u32 = u32::MAX;
 /// Time for one attempt of an init.
 const INIT: Duration = Duration::from_secs(30);
 /// Attempts at init and barrier before the lane gives up.
@@ -55,10 +54,17 @@ pub fn take(
         if !host.placement.is_ours(lane) {
             return Err(LogError::Revoked { lane });
         }
+        match host.disagreement() {
+            Ok(None) => {}
+            Ok(Some(why)) => return Err(LogError::Corrupt(why)),
+            Err(error) => tracing::debug!(lane, "the layout could not be compared: {error}"),
+        }
+        let began = clock::boot_time();
         match fence(host, lane, streams) {
             Ok((producer, nonce, term)) => {
                 replay_copy(host, from, replay)?;
                 restore(host, lane, streams, (&nonce, term), replay)?;
+                host.proved(lane, began);
                 return Ok((producer, term));
             }
             Err(error) if attempt + 1 == ATTEMPTS => {

@@ -13,10 +13,11 @@ use super::options::{Options, ValueForm};
 use super::{Copy, Host, KafkaLog, Placement};
 use crate::log::conformance::{Bench, LANES, PARTITIONS, SUITE};
 use crate::log::test_kit::command;
-use crate::log::{Answer, BlockBuilder, EntryHead, LaneLog, Lsn, OnCommitted, segment};
+use crate::log::{Answer, BlockBuilder, EntryHead, LaneLog, LogError, Lsn, OnCommitted, segment};
 use crate::message::{AggregateType, Digest, partition_of};
 
-struct Fixed;
+/// All lanes are ours, and there is one type.
+pub(super) struct Fixed;
 
 impl Placement for Fixed {
     fn is_ours(&self, _: u32) -> bool {
@@ -115,6 +116,32 @@ fn the_log_on_kafka_passes_the_suite() {
         println!("{name}");
         check(&mut Real::new(&brokers));
     }
+}
+
+/// R8: what proves an ownership is a commit, and one that was lost cannot be proved.
+#[test]
+fn only_the_owner_of_a_lane_can_prove_it() {
+    let Some(brokers) = brokers() else { return };
+    let (real, folder) = (Real::new(&brokers), tempfile::tempdir().expect("a folder"));
+    let owner = |name: &str| {
+        let (to, told) = std::sync::mpsc::sync_channel(1);
+        let mut lane = real.lane_in(&folder.path().join(name), 0, Box::new(move |answer| drop(to.send(answer))));
+        lane.take(Lsn(0), &mut |_| Ok(())).expect("the lane can be had");
+        (lane, told)
+    };
+    let (mut first, told) = owner("first");
+    let taken = first.proved_at();
+    first.prove().expect("is accepted");
+    assert!(told.recv().expect("is answered").result.expect("is proved").is_none());
+    let proved = first.proved_at();
+    assert!(proved > taken, "{proved:?}, taken {taken:?}");
+    let (mut second, told_second) = owner("second");
+    first.prove().expect("it has not heard yet");
+    let error = told.recv().expect("is answered").result.expect_err("it was fenced");
+    assert!(matches!(error, LogError::Fenced { .. } | LogError::Ambiguous { .. }), "{error}");
+    assert_eq!(first.proved_at(), proved, "a proof that failed is none");
+    second.prove().expect("is accepted");
+    assert!(told_second.recv().expect("is answered").result.expect("is proved").is_none());
 }
 
 /// A topic was made anew under a copy, and the owner's own record happens to stand where the copy knows an answer. It was

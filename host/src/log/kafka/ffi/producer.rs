@@ -21,6 +21,8 @@ use super::KafkaError;
 
 /// Number of the request that ends a transaction, in Kafka's protocol.
 const END_TXN: i16 = 26;
+/// Number of the request that adds partitions to a transaction.
+const ADD_PARTITIONS: i16 = 24;
 /// Most headers of one record that are given as they are.
 const HEADERS_MAX: usize = 96;
 
@@ -39,6 +41,7 @@ pub struct Deliveries {
 #[derive(Debug, Default)]
 struct Seen {
     end_txns: AtomicU64,
+    added_partitions: AtomicU64,
     deliveries: Mutex<Deliveries>,
 }
 
@@ -100,9 +103,12 @@ unsafe extern "C" fn on_request(
     _: usize,
     opaque: *mut c_void,
 ) -> sys::rd_kafka_resp_err_t {
-    if key == END_TXN {
-        // SAFETY: the pointer that was given with the interceptor; its owner destroys the client first.
-        unsafe { &*opaque.cast::<Seen>() }.end_txns.fetch_add(1, Ordering::AcqRel);
+    // SAFETY: the pointer that was given with the interceptor; its owner destroys the client first.
+    let seen = unsafe { &*opaque.cast::<Seen>() };
+    match key {
+        END_TXN => drop(seen.end_txns.fetch_add(1, Ordering::AcqRel)),
+        ADD_PARTITIONS => drop(seen.added_partitions.fetch_add(1, Ordering::AcqRel)),
+        _ => {}
     }
     OK
 }
@@ -196,6 +202,7 @@ impl Producer {
     pub fn begin(&self) -> Result<(), KafkaError> {
         *self.seen.deliveries.lock().unwrap_or_else(PoisonError::into_inner) = Deliveries::default();
         self.seen.end_txns.store(0, Ordering::Release);
+        self.seen.added_partitions.store(0, Ordering::Release);
         // SAFETY: the client lives.
         check(unsafe { sys::rd_kafka_begin_transaction(self.raw) })
     }
@@ -272,6 +279,11 @@ impl Producer {
     /// How often EndTxn was sent since the last begin.
     pub fn end_txns(&self) -> u64 {
         self.seen.end_txns.load(Ordering::Acquire)
+    }
+
+    /// How often it was asked for partitions to be added since the last begin.
+    pub fn added_partitions(&self) -> u64 {
+        self.seen.added_partitions.load(Ordering::Acquire)
     }
 
     /// Waits until everything that was handed over outside of a transaction is delivered, or `timeout` has passed.

@@ -1,13 +1,16 @@
 //! The same against a real broker: its address stands in `ORDAIN_TEST_KAFKA`, and nothing is tried without it.
 
 use std::cell::Cell;
-use std::sync::Barrier;
+use std::sync::{Arc, Barrier};
 
 use rdkafka::admin::NewPartitions;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::*;
+use crate::log::kafka::KafkaLog;
+use crate::log::kafka::tests::Fixed;
+use crate::log::{LaneLog as _, Lsn, segment};
 use crate::message::CommandId;
 
 /// A fresh prefix on the broker, which is cleared away afterwards; `None` where there is no broker.
@@ -157,6 +160,25 @@ fn what_changes_after_a_start_is_refused_at_the_next_and_seen_while_running() {
     holds(&fixed, &["partitions is 8 in the settings, should be 4", "set `partitions = 4`"]);
     let fixed = place.again(|options| options.lanes = Some(2)).open(&[]).unwrap_err().to_string();
     holds(&fixed, &["lanes is 2 in the settings, should be 3", "set `lanes = 3`"]);
+}
+
+/// R3 while hosts run: what is decided on other topics than those of the layout would be decided twice.
+#[test]
+fn a_running_host_notices_topics_that_changed() {
+    let Some(place) = place(|_| {}) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let options = place.0.options.clone();
+    let log = KafkaLog::open(options, folder.path(), segment::Options::default(), Arc::new(Fixed)).unwrap();
+    let (to, told) = std::sync::mpsc::sync_channel(1);
+    let _watch = log.watch(move |why| drop(to.send(why))).unwrap();
+    let mut lane = log.lane(0, None, Box::new(|_| {}));
+    lane.take(Lsn(0), &mut |_| Ok(())).unwrap();
+    place.delete("account.events");
+    place.make("account.events", Role::Events, 4, None);
+    let why = told.recv_timeout(Duration::from_secs(60)).unwrap();
+    holds(&why, &[&place.topic("account.events"), "topic id is", "deleted and made anew"]);
+    let error = lane.take(Lsn(0), &mut |_| Ok(())).unwrap_err();
+    assert!(matches!(&error, LogError::Corrupt(again) if *again == why), "{error}");
 }
 
 #[test]
