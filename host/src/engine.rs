@@ -170,6 +170,9 @@ pub enum Unanswered {
         /// Its offset in its topic.
         offset: u64,
     },
+    /// Its topic does not take so large a record: nothing was recorded.
+    #[error("{0}")]
+    TooLarge(String),
     /// The disk is full; nothing was committed.
     #[error("{0}")]
     DiskFull(String),
