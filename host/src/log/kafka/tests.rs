@@ -94,13 +94,18 @@ impl Real {
 
     /// A lane of a host with this copy.
     fn lane_with(&self, copy: Copy, lane: u32, on_committed: OnCommitted) -> Box<dyn LaneLog> {
-        let host = &self.log.host;
-        let layout = (*host.layout()).clone();
-        let cluster = Arc::clone(&host.cluster);
-        let host = Host::new(host.options.clone(), cluster, layout, copy, Arc::new(Fixed));
-        let mut handle = KafkaLog { host: Arc::new(host), _lock: None }.lane(lane, None, on_committed);
+        let mut handle = self.host(copy, Arc::new(Fixed)).lane(lane, None, on_committed);
         handle.doubt = Arc::clone(self.doubts.lock().unwrap().entry(lane).or_default());
         Box::new(handle)
+    }
+}
+
+impl Real {
+    /// A host of its own, with this copy.
+    fn host(&self, copy: Copy, placement: Arc<dyn Placement>) -> KafkaLog {
+        let host = &self.log.host;
+        let (options, cluster, layout) = (host.options.clone(), Arc::clone(&host.cluster), (*host.layout()).clone());
+        KafkaLog { host: Arc::new(Host::new(options, cluster, layout, copy, placement)), _lock: None }
     }
 }
 

@@ -175,3 +175,36 @@ fn commands_that_are_missing_stop_the_feed() {
         inbox.begin_feed();
     }
 }
+
+/// Rules of another type became active while a lane was being taken. The lane had asked for its streams before that, and
+/// nobody decided the other type's commands until the next start.
+#[test]
+fn a_type_that_becomes_active_during_a_take_is_taken_next() {
+    struct Growing(Mutex<Vec<AggregateType>>);
+    impl Placement for Growing {
+        fn is_ours(&self, _: u32) -> bool {
+            true
+        }
+        fn types(&self) -> Vec<AggregateType> {
+            self.0.lock().unwrap().clone()
+        }
+        fn modules(&self) -> BTreeMap<String, Digest> {
+            BTreeMap::new()
+        }
+    }
+    let Some(brokers) = brokers() else { return };
+    let real = Real::new(&brokers);
+    let folder = tempfile::tempdir().expect("a folder");
+    let copy = Copy::open(folder.path(), "types", segment::Options::default()).expect("opens");
+    let types = Arc::new(Growing(Mutex::new(Fixed.types())));
+    let mut lane = real.host(copy, Arc::clone(&types) as Arc<dyn Placement>).lane(0, None, Box::new(|_| {}));
+    let before = lane.streams().expect("are known");
+    types.0.lock().unwrap().push(AggregateType::parse("counter").expect("a type"));
+    lane.take(Lsn(0), &mut |_| Ok(())).expect("the lane can be had");
+    assert_eq!(lane.stream_of("counter", partition().cast_unsigned()), None, "it was not asked for yet");
+    assert!(lane.wants_new_take(), "and must be");
+    let after = lane.streams().expect("are known");
+    assert_eq!(after.len(), 2 * before.len());
+    lane.take(Lsn(0), &mut |_| Ok(())).expect("the lane can be had");
+    assert!(!lane.wants_new_take() && lane.stream_of("counter", partition().cast_unsigned()).is_some());
+}

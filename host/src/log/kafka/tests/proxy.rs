@@ -76,8 +76,12 @@ fn connect(mut client: TcpStream, mut upstream: TcpStream, port: u16, seen: &Arc
                 (i16::from_be_bytes([frame[4], frame[5]]), [frame[8], frame[9], frame[10], frame[11]]);
             let mut asked = known.lock().unwrap();
             match api {
-                FETCH => drop(asked.fetches.insert(correlation)),
-                INIT_PRODUCER_ID => drop(seen.inits.fetch_add(1, Ordering::AcqRel)),
+                FETCH => {
+                    asked.fetches.insert(correlation);
+                }
+                INIT_PRODUCER_ID => {
+                    seen.inits.fetch_add(1, Ordering::AcqRel);
+                }
                 END_TXN => {
                     seen.end_txns.fetch_add(1, Ordering::AcqRel);
                     let lose = |left: u64| left.checked_sub(1);
