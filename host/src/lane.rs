@@ -11,6 +11,7 @@ pub mod cases;
 pub mod inbox;
 mod load;
 mod reads;
+mod redo;
 mod restore;
 pub mod rules;
 mod settle;
@@ -35,6 +36,7 @@ use crate::store::Store;
 pub(crate) use settle::answer_in;
 
 use inbox::{Asked, Control, Inbox, Work};
+use redo::Redo;
 use rules::LaneRules;
 use upkeep::Upkeep;
 
@@ -156,6 +158,7 @@ pub struct Lane {
     /// Aggregates (type and id) dropped with staged answers: to be loaded with a look into the log, as the store may lag.
     suspects: HashSet<(String, String)>,
     upkeep: Upkeep,
+    redo: Redo,
     /// The streams of this lane, as of its last take.
     streams: Vec<u32>,
     /// How often staged work was dropped.
@@ -191,6 +194,7 @@ impl Lane {
             machine: StateMachine::new(0, Offsets::Dense),
             streams: Vec::new(),
             upkeep: Upkeep::new(),
+            redo: Redo::default(),
             settings,
             inbox,
             board,
@@ -275,7 +279,8 @@ impl Lane {
     /// How many commands may be decided now: none while the block is full or a moment without staged work is wanted.
     fn appetite(&self) -> usize {
         let full = self.staged.block.len() >= self.settings.batch_bytes_max;
-        let room = self.settings.batch_commands_max.saturating_sub(self.staged.block.count() as usize);
+        let most = self.settings.batch_commands_max.min(self.redo.most());
+        let room = most.saturating_sub(self.staged.block.count() as usize);
         if full || self.upkeep.wants_quiet { 0 } else { room.min(TAKEN_AT_ONCE) }
     }
 
@@ -337,6 +342,9 @@ impl Lane {
         self.machine.aggregates.get_mut(at).used = true;
         if let Some(applied) = self.machine.answer_undecided(at, module, command, &mut self.staged.block) {
             return Ok(applied);
+        }
+        if let Some(why) = self.redo.why(command) {
+            return Ok(self.machine.fail(at, module, command, FailureReason::TooLarge, why, &mut self.staged.block));
         }
         // A fault costs the instance, not the command: it is tried once more on a fresh one with rebuilt state.
         let mut tries = 0;

@@ -56,6 +56,15 @@ pub enum LogError {
         /// What was seen.
         cause: String,
     },
+    /// The log does not take the block for what is in it, and would not again: drop staged state, take the lane anew, and
+    /// hand its commands over one by one, which tells whose answer it is.
+    #[error("lane {lane}: the log does not take what is in a block ({cause})")]
+    Refused {
+        /// The lane whose block it was.
+        lane: u32,
+        /// What was seen.
+        cause: String,
+    },
     /// The disk is full. Nothing was acknowledged; the log goes on when there is space again.
     #[error("the disk that holds {path} is full: free some space; commands are refused until then")]
     DiskFull {
@@ -113,6 +122,11 @@ pub trait LaneLog: Send {
     /// What the offsets of commands are here.
     fn offsets(&self) -> Offsets {
         Offsets::Dense
+    }
+
+    /// Most bytes of events, or of a rejection, that one answer of a stream may have, as of the last [`Self::take`].
+    fn result_bytes_max(&self, _stream: u32) -> usize {
+        usize::MAX
     }
 
     /// Whether the lane must be taken anew because there are other streams now: rules of another type became active.

@@ -43,10 +43,24 @@ pub enum Offsets {
     Rising,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Partition {
     staged: Numbers,
     settled: Numbers,
+    /// Most bytes of events, or of a rejection, that one answer may have.
+    result_bytes_max: usize,
+}
+
+const UNBOUND: Partition = {
+    let numbers = Numbers { next_sequence: 0, next_command_offset: 0, log_time_ms: 0 };
+    Partition { staged: numbers, settled: numbers, result_bytes_max: usize::MAX }
+};
+
+fn too_large(bytes: usize, bytes_max: usize) -> Fault {
+    let message = format!(
+        "the answer has {bytes} bytes, and the log takes {bytes_max}: write smaller events, or let the log take more"
+    );
+    Fault { reason: FailureReason::TooLarge, message, instance_lost: false }
 }
 
 /// Where the answer to a command is.
@@ -107,7 +121,7 @@ impl StateMachine {
         Self {
             offsets,
             aggregates: Aggregates::default(),
-            partitions: vec![Partition::default(); partitions as usize],
+            partitions: vec![UNBOUND; partitions as usize],
             block: 0,
             scratch: Vec::new(),
         }
@@ -120,7 +134,13 @@ impl StateMachine {
 
     /// Sets the numbers of a partition from a checkpoint.
     pub fn resume(&mut self, partition: u32, numbers: Numbers) {
-        self.partitions[partition as usize] = Partition { staged: numbers, settled: numbers };
+        let partition = &mut self.partitions[partition as usize];
+        (partition.staged, partition.settled) = (numbers, numbers);
+    }
+
+    /// Bounds the events, or the rejection, of one answer in a partition: the log takes no more.
+    pub fn bound(&mut self, partition: u32, result_bytes_max: usize) {
+        self.partitions[partition as usize].result_bytes_max = result_bytes_max;
     }
 
     /// Number of the block being staged.
@@ -171,7 +191,8 @@ impl StateMachine {
     /// [`Self::answer_undecided`] had no answer.
     ///
     /// # Errors
-    /// The decider's [`Fault`]: nothing was answered and nothing changed, except that the slot is unusable.
+    /// The decider's [`Fault`], or one that says that the log has no room for the answer: nothing was answered and nothing
+    /// changed, except that the slot is unusable.
     pub fn decide(
         &mut self,
         at: Index,
@@ -189,7 +210,12 @@ impl StateMachine {
             metadata: &command.metadata,
         };
         let mut out = std::mem::take(&mut self.scratch);
+        let bytes_max = self.partitions[command.partition as usize].result_bytes_max;
         let verdict = decider.decide(at, &context, &command.body, &mut out);
+        let verdict =
+            verdict.and_then(
+                |verdict| if out.len() <= bytes_max { Ok(verdict) } else { Err(too_large(out.len(), bytes_max)) },
+            );
         let applied = verdict.map(|verdict| match verdict {
             Verdict::Accepted { count } => {
                 self.answer(at, module, command, &Answer::Accepted { count, events: &out }, into)

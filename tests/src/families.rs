@@ -4,9 +4,12 @@
 pub mod asking;
 pub mod disk;
 pub mod folder;
+pub mod holes;
 pub mod hostile;
 pub mod hosts;
 pub mod kills;
+pub mod oversized;
+pub mod poison;
 pub mod promises;
 pub mod restarts;
 pub mod swaps;
@@ -43,6 +46,9 @@ families! {
     "disk" => disk::run;
     "promises" => promises::run;
     "hosts" => hosts::run;
+    "poison" => poison::run;
+    "oversized" => oversized::run;
+    "holes" => holes::run;
 }
 
 /// A family by its name.

@@ -46,4 +46,7 @@ families! {
     a_disk_that_fails_or_is_full_costs_nothing_acknowledged = "disk";
     the_api_keeps_its_promises = "promises";
     hosts_that_share_a_log_on_kafka_answer_once = "hosts";
+    poison_is_answered_and_stops_nobody = "poison";
+    what_a_topic_does_not_take_is_answered_as_too_large = "oversized";
+    a_log_with_a_hole_is_refused_by_name = "holes";
 }

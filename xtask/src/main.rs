@@ -1,5 +1,6 @@
 //! The repository's commands. No dependencies: it shells out, so that `cargo xtask` itself builds in a second.
 
+mod planted;
 mod reports;
 mod tidy;
 
@@ -15,6 +16,7 @@ cargo xtask COMMAND
   test [FILTER]                             everything that proves a promise
   bench core [--quick]                      the figures, as a table and target/reports/bench-core.json
   torture --minutes N [--seed S]            the fault families of the tests, at any length
+  planted [NAME]...                         compiles the rules of Kafka lanes out, one by one: a test must notice each
   kafka up | down | tool                    a real broker without Docker; `cargo xtask kafka` says more
   tidy                                      the repository's own rules
   guests                                    build the modules that demo and tests use
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         ["test", rest @ ..] => test(rest),
         ["bench", "core", rest @ ..] => bench(rest),
         ["torture", rest @ ..] => torture(rest),
+        ["planted", names @ ..] => planted::run(names),
         ["kafka", rest @ ..] => xtask::kafka::command::run(rest),
         ["tidy"] => tidy::run(),
         ["guests"] => guests(Targets::Programs).map(drop),

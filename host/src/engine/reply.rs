@@ -213,6 +213,9 @@ pub enum Unanswered {
     /// It is in its topic, and the host that owns this lane answers it.
     #[error("the command is in its topic and is answered by the host that owns its lane: ask for its outcome")]
     Elsewhere(Box<Appended>),
+    /// Its topic does not take so large a record: nothing was recorded.
+    #[error("{0}")]
+    TooLarge(String),
     /// The disk is full; nothing was committed.
     #[error("{0}")]
     DiskFull(String),

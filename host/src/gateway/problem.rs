@@ -191,6 +191,7 @@ impl From<Refused> for Problem {
 impl From<Unanswered> for Problem {
     fn from(unanswered: Unanswered) -> Self {
         let kind = match unanswered {
+            Unanswered::TooLarge(_) => Kind::TooLarge,
             Unanswered::DiskFull(_) => Kind::DiskFull,
             Unanswered::Elsewhere { .. } => Kind::NotKnownYet,
             Unanswered::Interrupted | Unanswered::LogFailed(_) => Kind::Unavailable,

@@ -73,6 +73,9 @@ impl Lane {
         let taken = log.take(from, &mut |block| self.replay(block, &positions, &mut kept));
         self.log = log;
         let term = taken?;
+        for &stream in &self.streams {
+            self.machine.bound(stream, self.log.result_bytes_max(stream));
+        }
         // A stream whose first command has not been answered yet begins where its log of commands does.
         let next: Vec<_> =
             self.streams.iter().map(|&stream| (stream, self.machine.settled(stream).next_command_offset)).collect();

@@ -30,6 +30,7 @@ impl Lane {
         };
         self.machine.settle(number, block.lsn(), &touched(&waiters), self.upkeep.dirty());
         self.upkeep.settled(block);
+        self.redo.settled(waiters.len());
         self.board.note(block.lsn());
         self.board.commits.fetch_add(1, Ordering::Relaxed);
         self.board.commands_answered.fetch_add(waiters.len() as u64, Ordering::Relaxed);
@@ -94,6 +95,17 @@ impl Lane {
             }
             LogError::Fenced { .. } | LogError::Ambiguous { .. } => {
                 tracing::warn!(lane = self.settings.lane, "{error}");
+                self.interrupt(&Unanswered::Interrupted);
+                self.take_lane()
+            }
+            LogError::Refused { cause, .. } => {
+                tracing::warn!(lane = self.settings.lane, "{error}");
+                let refused = self.in_flight.iter().flat_map(|(_, waiters)| waiters).map(|one| {
+                    let touched = one.applied.touched;
+                    (self.machine.aggregates.get(touched.at).partition, touched.command_offset)
+                });
+                let refused: Vec<_> = refused.collect();
+                self.redo.refused(&refused, cause)?;
                 self.interrupt(&Unanswered::Interrupted);
                 self.take_lane()
             }

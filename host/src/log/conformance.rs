@@ -4,7 +4,7 @@
 //! with a fresh one for each check.
 
 mod checks;
-mod owner;
+pub(in crate::log) mod owner;
 mod races;
 
 use super::{LaneLog, OnCommitted};

@@ -4,6 +4,7 @@
 //! [`copy`] what of it is kept here. docs/kafka.md names the rules R1 to R13, each of which closes a double decision that
 //! was seen on a real broker.
 
+pub mod bounds;
 pub mod commit;
 pub mod copy;
 pub mod directory;
@@ -37,6 +38,8 @@ use crate::clock::Stopwatch;
 use crate::engine::Awaited;
 use crate::lane::inbox::Inbox;
 use crate::message::{AggregateType, Digest};
+use bounds::Bounds;
+pub use bounds::RESULT_BYTES_MAX;
 use copy::Copy;
 use lane::{KafkaLane, Stream};
 use options::Options;
@@ -45,10 +48,6 @@ use topics::layout::Layout;
 
 /// Types that a log can have: their slots number the streams.
 pub const TYPES_MAX: u32 = 64;
-/// Bytes of a record, where the topic allows more: Kafka's own default.
-const RECORD_BYTES_MAX: usize = 1_048_588;
-/// Largest result of a module that fits into a record, with room for its headers.
-pub const RESULT_BYTES_MAX: u64 = RECORD_BYTES_MAX as u64 - 32 * 1024;
 
 /// What a host is told of its place among the others.
 pub trait Placement: Send + Sync {
@@ -70,7 +69,7 @@ pub struct Host {
     adding: Mutex<()>,
     source: String,
     address: Mutex<Option<String>>,
-    record_bytes_max: usize,
+    bounds: Bounds,
     pace: Mutex<Pace>,
     /// For each lane, when the last commit began that proved it, as time since the machine started, in milliseconds.
     proofs: Vec<AtomicU64>,
@@ -122,13 +121,7 @@ impl KafkaLog {
         let layout = opened.layout;
         let name = format!("{}/{}g{}", layout.cluster_id, options.prefix, layout.generation);
         let copy = Copy::open(&folder.join("copy"), &name, segments)?;
-        let mut record_bytes_max = usize::MAX;
-        for one in &layout.types {
-            let topic = format!("{}{}.events", options.prefix, one.name);
-            record_bytes_max = record_bytes_max.min(cluster.max_message_bytes(&topic)?);
-        }
-        let record_bytes_max = record_bytes_max.min(RECORD_BYTES_MAX);
-        let host = Host::new(options, Arc::new(cluster), layout, copy, placement, record_bytes_max);
+        let host = Host::new(options, Arc::new(cluster), layout, copy, placement);
         Ok(Self { host: Arc::new(host), _lock: Some(lock) })
     }
 
@@ -199,21 +192,14 @@ impl KafkaLog {
 }
 
 impl Host {
-    fn new(
-        options: Options,
-        cluster: Arc<Cluster>,
-        layout: Layout,
-        copy: Copy,
-        placement: Arc<dyn Placement>,
-        record_bytes_max: usize,
-    ) -> Self {
+    fn new(options: Options, cluster: Arc<Cluster>, layout: Layout, copy: Copy, placement: Arc<dyn Placement>) -> Self {
         Self {
             source: format!("/ordain/{}", options.prefix.trim_end_matches(['.', '_'])),
             address: Mutex::new(options.advertised.clone()),
             pace: Mutex::new(Pace { tokens: 0.0, since: Stopwatch::start() }),
             proofs: (0..layout.lanes).map(|_| AtomicU64::new(0)).collect(),
             layout: ArcSwap::from_pointee(layout),
-            record_bytes_max,
+            bounds: Bounds::default(),
             adding: Mutex::default(),
             options,
             cluster,
@@ -284,6 +270,24 @@ impl Host {
         types
     }
 
+    /// Learns what the topics of events of these streams take. Where the cluster does not say, what was known holds: a
+    /// record that is too large all the same is refused, and done again.
+    ///
+    /// # Errors
+    /// [`LogError::Fatal`] if one takes too little for any answer.
+    fn look_at_bounds(&self, streams: &[Stream]) -> Result<(), LogError> {
+        let topics: Vec<String> = Self::types_of(streams).iter().map(|of| self.options.events_topic(of)).collect();
+        if let Err(error) = self.bounds.look(&self.cluster, &topics) {
+            tracing::warn!("what topics take is not known anew: {error}");
+        }
+        match topics.iter().map(|topic| (self.bounds.of(topic), topic)).min() {
+            Some((bytes, topic)) if bytes < bounds::EVENTS_MIN => {
+                Err(LogError::Fatal(topics::rules::too_small(&self.options.brokers, topic, bytes)))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Waits until this host may begin another transaction.
     fn pace(&self) {
         let rate = f64::from(self.options.commits_per_second_max.max(1));
@@ -306,9 +310,11 @@ impl Host {
     }
 
     /// Settings of a lane's producer (measured, see docs/kafka.md).
-    fn producer_config(&self, transactional_id: &str) -> ClientConfig {
+    fn producer_config(&self, transactional_id: &str, topics: &[String]) -> ClientConfig {
         let mut config = self.options.client();
+        let batch = self.bounds.batch(topics).to_string();
         for (name, value) in [
+            ("batch.size", batch.as_str()),
             ("transactional.id", transactional_id),
             ("transaction.timeout.ms", "10000"),
             ("message.timeout.ms", "9000"),
@@ -355,9 +361,11 @@ impl Host {
     }
 
     /// Settings of the producer that appends commands.
-    fn append_config(&self) -> ClientConfig {
+    fn append_config(&self, topics: &[String]) -> ClientConfig {
         let mut config = self.options.client();
+        let batch = self.bounds.batch(topics).to_string();
         for (name, value) in [
+            ("batch.size", batch.as_str()),
             ("enable.idempotence", "true"),
             ("acks", "all"),
             ("linger.ms", "0"),

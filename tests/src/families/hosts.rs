@@ -78,16 +78,15 @@ pub async fn run(field: &Field) -> anyhow::Result<Counts> {
     for host in hosts.into_iter().flatten() {
         host.stop(Duration::from_secs(30)).await?;
     }
-    let records = judged(field, &brokers, &prefix)?;
+    let records = judged(field, &brokers, &prefix, true)?;
     Ok(Counts::from([("commands", commands), ("records", records), ("sent again", again), ("hosts gone", ROUNDS)]))
 }
 
 /// The whole log, by the checker's own reader: one answer per command record, terms that do not interleave, and what the
-/// bank's rules say. A repeat that was sent when the hosts stopped may be unanswered still.
-fn judged(field: &Field, brokers: &str, prefix: &str) -> anyhow::Result<u64> {
+/// bank's rules say. `pending`: a repeat that was sent when the hosts stopped may be unanswered still.
+pub(super) fn judged(field: &Field, brokers: &str, prefix: &str, pending: bool) -> anyhow::Result<u64> {
     let rules = field.rules("v1")?;
-    let options =
-        kafka::Options { pending: true, rules: vec![(rules.digest, "v1".into())], ..kafka::Options::default() };
+    let options = kafka::Options { pending, rules: vec![(rules.digest, "v1".into())], ..kafka::Options::default() };
     let mut cluster = kafka::Cluster::open(&kafka::Broker::new(brokers, prefix))?;
     let report = kafka::judge(&mut cluster, &History::gather(&[])?, &options)?;
     kept(&report)?;
@@ -97,7 +96,7 @@ fn judged(field: &Field, brokers: &str, prefix: &str) -> anyhow::Result<u64> {
 /// Where hosts are now; one that is gone keeps its last address.
 type Addresses = Arc<Mutex<Vec<SocketAddr>>>;
 
-fn launch(field: &Field, name: &str, brokers: &str, prefix: &str) -> anyhow::Result<Launch> {
+pub(super) fn launch(field: &Field, name: &str, brokers: &str, prefix: &str) -> anyhow::Result<Launch> {
     let folder = field.folder.join(name);
     let _none = std::fs::remove_dir_all(&folder);
     let mut launch = Launch { patience: READY, ..Launch::below(&field.ordain, &folder) };
@@ -112,7 +111,7 @@ fn launch(field: &Field, name: &str, brokers: &str, prefix: &str) -> anyhow::Res
     Ok(launch)
 }
 
-async fn knows_accounts(host: SocketAddr) -> anyhow::Result<()> {
+pub(super) async fn knows_accounts(host: SocketAddr) -> anyhow::Result<()> {
     let listed = || async move {
         let answer = Client::new(host).get("/v1/account").await.ok()?;
         (answer.status == 200).then_some(())

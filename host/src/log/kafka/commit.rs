@@ -17,8 +17,8 @@ use super::ffi::KafkaError;
 use super::ffi::producer::{Deliveries, Producer};
 use super::lane::Stream;
 use super::pause::Pause;
-use super::records::ValueForm;
 use super::records::writer::Writer;
+use super::records::{Outgoing, ValueForm};
 use crate::lane::answer_in;
 use crate::log::{Answer, Block, BlockBuilder, Committed, Entry, LogError, Lsn, OnCommitted, Term};
 
@@ -104,14 +104,24 @@ impl Drop for Committer {
     }
 }
 
+/// Where the records of a stream go.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    /// Place of the topic in the producer.
+    topic: usize,
+    partition: u32,
+    /// Bytes of a record that the topic takes.
+    bytes_max: usize,
+}
+
 struct Work {
     host: Arc<Host>,
     producer: Producer,
     owned: Owned,
     writer: Writer,
     compact: Writer,
-    /// Stream → place of its topic in the producer, and its partition.
-    places: HashMap<u32, (usize, u32)>,
+    /// Of each stream.
+    places: HashMap<u32, Place>,
     /// The block committed last: what a repeat may point to.
     last: Option<Block>,
     pause: Pause,
@@ -120,8 +130,12 @@ struct Work {
 impl Work {
     fn new(host: Arc<Host>, producer: Producer, owned: Owned) -> Self {
         let topics = Host::types_of(&owned.streams);
-        let place = |stream: &Stream| topics.iter().position(|of| *of == stream.of).map(|at| at + 1).unwrap_or(0);
-        let places = owned.streams.iter().map(|one| (one.number, (place(one), one.partition))).collect();
+        let place = |stream: &Stream| Place {
+            topic: topics.iter().position(|of| *of == stream.of).map_or(0, |at| at + 1),
+            partition: stream.partition,
+            bytes_max: host.bounds.of_events(&host.options.events_topic(&stream.of)),
+        };
+        let places = owned.streams.iter().map(|one| (one.number, place(one))).collect();
         let writer = Writer::new(&host.source, host.options.value_form);
         let compact = Writer::new(&host.source, ValueForm::Msgpack);
         Self { host, producer, owned, writer, compact, places, last: None, pause: Pause::new() }
@@ -230,25 +244,32 @@ impl Work {
     /// Produces the records of one answer; returns how many.
     fn produce(&mut self, block: &BlockBuilder, entry: &Entry<'_>) -> Result<u64, KafkaError> {
         let first = self.first(block, entry);
-        let first = first.as_ref().map(First::entry);
-        let &(topic, partition) = self
+        let mut first = first.as_ref().map(First::entry);
+        let &Place { topic, partition, bytes_max } = self
             .places
             .get(&entry.partition)
             .ok_or_else(|| KafkaError::other(format!("stream {} is not of this lane", entry.partition)))?;
-        let max = self.host.record_bytes_max;
         let epoch = self.owned.term.0;
-        // JSON may be several times larger than what the module gave, which itself was seen to fit.
-        let mut fits = true;
-        if payload(entry, first.as_ref()) > max / 8 {
-            self.writer.entry(entry, epoch, first.as_ref(), |record| {
-                fits &= record.bytes() <= max;
-                Ok::<(), KafkaError>(())
-            })?;
+        let fits = |writer: &mut Writer, first: Option<&Entry<'_>>| {
+            let each = |record: Outgoing<'_>| if record.bytes() <= bytes_max { Ok(()) } else { Err(()) };
+            writer.entry(entry, epoch, first, each).is_ok()
+        };
+        // JSON may be several times larger than what the module gave, which itself was seen to fit. What a repeat shows
+        // again may be from a time when the topic took more.
+        let mut writer = &mut self.writer;
+        if payload(entry, first.as_ref()) > bytes_max / 8 && !fits(writer, first.as_ref()) {
+            writer = &mut self.compact;
+            first = first.filter(|first| fits(writer, Some(first)));
         }
-        let writer = if fits { &mut self.writer } else { &mut self.compact };
         let producer = &self.producer;
         let mut count = 0;
         writer.entry(entry, epoch, first.as_ref(), |record| {
+            if record.bytes() > bytes_max {
+                let (bytes, id) = (record.bytes(), entry.command_id);
+                return Err(KafkaError::too_large(format!(
+                    "a record of the answer to command {id} has {bytes} bytes, and its topic takes {bytes_max}"
+                )));
+            }
             count += 1;
             let headers = record.headers.iter().map(|&(name, value)| (name, value));
             producer.produce(topic, partition, entry.partition, record.key, record.value, headers)
@@ -297,7 +318,14 @@ fn payload(entry: &Entry<'_>, first: Option<&Entry<'_>>) -> usize {
     of(entry).max(first.map_or(0, of))
 }
 
-/// What the lane is to do: a fence is plain, everything else is doubt.
+/// What the lane is to do: a fence is plain, a refusal is about what was written, everything else is doubt.
 pub(super) fn classify(lane: u32, error: &KafkaError) -> LogError {
-    if error.is_fenced() { LogError::Fenced { lane } } else { LogError::Ambiguous { lane, cause: error.to_string() } }
+    let cause = error.to_string();
+    if error.is_fenced() {
+        LogError::Fenced { lane }
+    } else if error.is_refusal() {
+        LogError::Refused { lane, cause }
+    } else {
+        LogError::Ambiguous { lane, cause }
+    }
 }

@@ -76,7 +76,17 @@ impl Copy {
     /// # Errors
     /// [`LogError::Fatal`] if the folder cannot be used.
     pub fn open(folder: &Path, log: &str, options: segment::Options) -> Result<Self, LogError> {
-        match Self::try_open(folder, log, options) {
+        Self::open_on(&(Arc::new(Unsynced) as Arc<dyn Disk>), folder, log, options)
+    }
+
+    /// The same on any disk.
+    pub(super) fn open_on(
+        disk: &Arc<dyn Disk>,
+        folder: &Path,
+        log: &str,
+        options: segment::Options,
+    ) -> Result<Self, LogError> {
+        match Self::try_open(Arc::clone(disk), folder, log, options) {
             Ok(copy) => Ok(copy),
             Err(why) => {
                 if folder.exists() {
@@ -85,7 +95,7 @@ impl Copy {
                     std::fs::remove_dir_all(folder).map_err(unusable)?;
                 }
                 Self::begin(folder, log)?;
-                Self::try_open(folder, log, options)
+                Self::try_open(Arc::clone(disk), folder, log, options)
             }
         }
     }
@@ -98,7 +108,7 @@ impl Copy {
         note(folder, &notes).map_err(cannot)
     }
 
-    fn try_open(folder: &Path, log: &str, options: segment::Options) -> Result<Self, LogError> {
+    fn try_open(disk: Arc<dyn Disk>, folder: &Path, log: &str, options: segment::Options) -> Result<Self, LogError> {
         let path = folder.join(NOTES);
         let text = std::fs::read(&path).map_err(|e| LogError::Corrupt(format!("{}: {e}", path.display())))?;
         let notes: Notes =
@@ -106,7 +116,7 @@ impl Copy {
         if notes.log != log {
             return Err(LogError::Corrupt(format!("it is a copy of {}, and this is {log}", notes.log)));
         }
-        let writer = Writer::open(Arc::new(Unsynced), folder, options)?;
+        let writer = Writer::open(disk, folder, options)?;
         let reader = writer.reader();
         if writer.end().0 < notes.end {
             let end = writer.end();
@@ -246,7 +256,7 @@ fn note(folder: &Path, notes: &Notes) -> io::Result<()> {
 
 /// The operating system's disk, of which nobody expects that it survives a power loss.
 #[derive(Debug)]
-struct Unsynced;
+pub(super) struct Unsynced;
 
 impl Disk for Unsynced {
     fn create_folder(&self, folder: &Path) -> io::Result<()> {

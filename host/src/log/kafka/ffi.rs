@@ -23,10 +23,23 @@ pub struct KafkaError {
     pub abortable: bool,
 }
 
+/// Name of the refusal of a record that is too large.
+const TOO_LARGE: &str = "MSG_SIZE_TOO_LARGE";
+
 impl KafkaError {
     /// An error of our own.
     pub fn other(text: impl Into<String>) -> Self {
         Self { name: "ordain".into(), text: text.into(), fatal: true, retriable: false, abortable: false }
+    }
+
+    /// A record of ours that a topic does not take.
+    pub fn too_large(text: impl Into<String>) -> Self {
+        Self { name: TOO_LARGE.into(), ..Self::other(text) }
+    }
+
+    /// The brokers refuse a record for what it is, and would again (R6).
+    pub fn is_refusal(&self) -> bool {
+        [TOO_LARGE, "RECORD_LIST_TOO_LARGE", "INVALID_RECORD", "INVALID_TIMESTAMP"].contains(&self.name.as_str())
     }
 
     /// Somebody else has taken what this producer was for.

@@ -12,7 +12,9 @@ use tokio::sync::mpsc;
 
 use super::Host;
 use super::ffi::producer::Producer;
+use super::records::OwnedRecord;
 use super::records::append::command_record;
+use crate::clock::Stopwatch;
 use crate::engine::{Appended, Awaited, Reply, Submission, Unanswered};
 use crate::log::LogError;
 use crate::message::Command;
@@ -21,6 +23,8 @@ use crate::message::Command;
 const WAITING_MAX: usize = 8_192;
 /// Commands that are appended together.
 const TOGETHER_MAX: usize = 4_096;
+/// Least time between two looks at what topics take.
+const LOOKED: Duration = Duration::from_secs(1);
 /// Time for an append.
 const APPEND: Duration = Duration::from_secs(20);
 
@@ -38,7 +42,8 @@ impl Intake {
     /// [`LogError::Fatal`] if there can be no thread.
     pub fn start(host: Arc<Host>, awaited: Vec<Arc<Awaited>>) -> Result<Self, LogError> {
         let (to, submissions) = mpsc::channel(WAITING_MAX);
-        let work = move || Work { host, awaited, producer: None, topics: Vec::new() }.run(submissions);
+        let work = Work { host, awaited, producer: None, topics: Vec::new(), looked: Stopwatch::start() };
+        let work = move || work.run(submissions);
         let thread = std::thread::Builder::new().name("append".into()).spawn(work);
         let thread =
             thread.map_err(|e| LogError::Fatal(format!("cannot start a thread: {e}. Raise the limit of threads")))?;
@@ -66,6 +71,15 @@ struct Work {
     producer: Option<Producer>,
     /// The topics that the producer knows.
     topics: Vec<String>,
+    /// Since the topics were asked what they take.
+    looked: Stopwatch,
+}
+
+/// What became of commands, by their marks. Of one that is nowhere in it nothing is known.
+#[derive(Default)]
+struct Sent {
+    offsets: HashMap<u32, i64>,
+    too_large: HashMap<u32, String>,
 }
 
 impl Work {
@@ -77,17 +91,18 @@ impl Work {
     }
 
     fn append(&mut self, together: Vec<Submission>) {
-        let offsets = match self.produce(&together) {
-            Ok(offsets) => offsets,
-            Err(why) => {
-                tracing::warn!("commands could not be appended: {why}");
-                self.producer = None;
-                HashMap::new()
-            }
-        };
+        let mut appended = self.produce(&together).unwrap_or_else(|why| {
+            tracing::warn!("commands could not be appended: {why}");
+            self.producer = None;
+            Sent::default()
+        });
         let layout = self.host.layout();
         for (mark, Submission { command, reply }) in (0..).zip(together) {
-            let offset = offsets.get(&mark).and_then(|offset| u64::try_from(*offset).ok());
+            if let Some(why) = appended.too_large.remove(&mark) {
+                reply.send(Err(Unanswered::TooLarge(why)));
+                continue;
+            }
+            let offset = appended.offsets.get(&mark).and_then(|offset| u64::try_from(*offset).ok());
             let slot = layout.of(&command.aggregate_type).map(|one| one.slot);
             let (Some(offset), Some(slot)) = (offset, slot) else {
                 // It may be in the topic all the same: the same command id makes a second try harmless.
@@ -110,23 +125,34 @@ impl Work {
         }
     }
 
-    /// Appends all of them; returns the offset of each that was.
-    fn produce(&mut self, together: &[Submission]) -> Result<HashMap<u32, i64>, String> {
-        let topic = |one: &Submission| self.host.options.commands_topic(&one.command.aggregate_type);
-        let unknown = together.iter().map(topic).find(|topic| !self.topics.contains(topic));
+    /// Appends all of them that fit.
+    fn produce(&mut self, together: &[Submission]) -> Result<Sent, String> {
+        let unknown = together.iter().map(|one| self.topic(one)).find(|topic| !self.topics.contains(topic));
         if let Some(topic) = unknown {
             self.topics.push(topic);
             self.producer = None;
             return self.produce(together);
         }
         if self.producer.is_none() {
-            let made = Producer::new(&self.host.append_config(), &self.topics).map_err(|e| e.to_string())?;
-            self.producer = Some(made);
+            self.look();
+            let config = self.host.append_config(&self.topics);
+            self.producer = Some(Producer::new(&config, &self.topics).map_err(|e| e.to_string())?);
+        }
+        let form = self.host.options.value_form;
+        let records: Vec<OwnedRecord> = together.iter().map(|one| command_record(&one.command, form)).collect();
+        let mut pairs = together.iter().zip(&records);
+        if self.looked.elapsed() > LOOKED && pairs.any(|(one, record)| self.too_large(one, record).is_some()) {
+            // It may take more by now.
+            self.look();
         }
         let Some(producer) = &self.producer else { return Err("there is no producer".into()) };
-        let mut handed = 0;
-        for (mark, one) in (0..).zip(together) {
-            match self.hand_over(producer, mark, one) {
+        let (mut handed, mut too_large) = (0, HashMap::new());
+        for ((mark, one), record) in (0..).zip(together).zip(&records) {
+            if let Some(why) = self.too_large(one, record) {
+                too_large.insert(mark, why);
+                continue;
+            }
+            match self.hand_over(producer, mark, one, record) {
                 Ok(()) => handed += 1,
                 // This one alone is not appended.
                 Err(why) => tracing::warn!(command = %one.command.command_id, "a command was not appended: {why}"),
@@ -137,18 +163,39 @@ impl Work {
             tracing::warn!("a command was not appended: {problem}");
         }
         if delivered.count != handed {
-            // What is still on its way would be taken for one of the next commands: it goes with its producer.
+            // What is still on its way would be taken for one of the next commands: it goes with its producer. A new one
+            // begins with a look at what the topics take.
             self.producer = None;
         }
-        Ok(delivered.last)
+        Ok(Sent { offsets: delivered.last, too_large })
     }
 
-    fn hand_over(&self, producer: &Producer, mark: u32, one: &Submission) -> Result<(), String> {
-        let record = command_record(&one.command, self.host.options.value_form);
+    /// Why a command's topic does not take its record, as far as that is known.
+    fn too_large(&self, one: &Submission, record: &OwnedRecord) -> Option<String> {
+        let (bytes, most) = (record.bytes(), self.host.bounds.of(&self.topic(one)));
+        (bytes > most).then(|| {
+            format!(
+                "the command has {bytes} bytes as a record, and its topic takes {most} (max.message.bytes): send less"
+            )
+        })
+    }
+
+    fn topic(&self, one: &Submission) -> String {
+        self.host.options.commands_topic(&one.command.aggregate_type)
+    }
+
+    fn look(&mut self) {
+        self.looked = Stopwatch::start();
+        if let Err(error) = self.host.bounds.look(&self.host.cluster, &self.topics) {
+            tracing::warn!("what topics take is not known anew: {error}");
+        }
+    }
+
+    fn hand_over(&self, producer: &Producer, mark: u32, one: &Submission, record: &OwnedRecord) -> Result<(), String> {
         let names = record.headers.iter().map(|(name, _)| std::ffi::CString::new(&**name));
         let names = names.collect::<Result<Vec<_>, _>>().map_err(|e| e.to_string())?;
         let headers = names.iter().map(std::ffi::CString::as_c_str).zip(record.headers.iter().map(|(_, v)| &v[..]));
-        let topic = self.host.options.commands_topic(&one.command.aggregate_type);
+        let topic = self.topic(one);
         let at = self.topics.iter().position(|one| *one == topic).unwrap_or(usize::MAX);
         let (key, value) = (&record.key, &record.value);
         producer.produce(at, one.command.partition, mark, key, value, headers).map_err(|e| e.to_string())

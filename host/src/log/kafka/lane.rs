@@ -96,6 +96,11 @@ impl LaneLog for KafkaLane {
         Offsets::Rising
     }
 
+    fn result_bytes_max(&self, stream: u32) -> usize {
+        let of = self.streams.iter().find(|one| one.number == stream).map(|one| &one.of);
+        of.map_or(0, |of| self.host.bounds.of_results(&self.host.options.events_topic(of)))
+    }
+
     fn wants_new_take(&mut self) -> bool {
         self.host.placement.types() != self.types
     }
@@ -105,6 +110,7 @@ impl LaneLog for KafkaLane {
         if self.types.is_empty() {
             self.streams()?;
         }
+        self.host.look_at_bounds(&self.streams)?;
         let (producer, term) = take::take(&self.host, self.lane, &self.streams, from, replay)?;
         let owned = Owned { lane: self.lane, term, streams: self.streams.clone(), doubt: Arc::clone(&self.doubt) };
         let on_committed = Arc::clone(&self.on_committed);

@@ -60,9 +60,14 @@ impl Outgoing<'_> {
     /// At least as many bytes as the record takes in a batch of its own, uncompressed: to be compared with a topic's
     /// `max.message.bytes` before it is produced.
     pub fn bytes(&self) -> usize {
-        let headers: usize = self.headers.iter().map(|(name, value)| name.count_bytes() + value.len() + 10).sum();
-        BATCH_BYTES + RECORD_BYTES + self.key.len() + self.value.len() + headers
+        let headers = self.headers.iter().map(|(name, value)| (name.count_bytes(), value.len()));
+        bytes_of(self.key, self.value, headers)
     }
+}
+
+fn bytes_of(key: &[u8], value: &[u8], headers: impl Iterator<Item = (usize, usize)>) -> usize {
+    let headers: usize = headers.map(|(name, value)| name + value + 10).sum();
+    BATCH_BYTES + RECORD_BYTES + key.len() + value.len() + headers
 }
 
 /// Bytes of the header of a record batch (Kafka's message format v2).
@@ -79,6 +84,13 @@ pub struct OwnedRecord {
     pub value: Vec<u8>,
     /// The headers in their order. No name holds a NUL.
     pub headers: Vec<(Box<str>, Vec<u8>)>,
+}
+
+impl OwnedRecord {
+    /// As [`Outgoing::bytes`].
+    pub fn bytes(&self) -> usize {
+        bytes_of(&self.key, &self.value, self.headers.iter().map(|(name, value)| (name.len(), value.len())))
+    }
 }
 
 /// Names of headers.

@@ -85,7 +85,7 @@ fn fence(host: &Host, lane: u32, streams: &[Stream]) -> Result<(Producer, String
     let mut topics = vec![host.options.lanes_topic()];
     topics.extend(Host::types_of(streams).iter().map(|of| host.options.events_topic(of)));
     let id = host.options.transactional_id(layout.generation, lane);
-    let producer = Producer::new(&host.producer_config(&id), &topics)?;
+    let producer = Producer::new(&host.producer_config(&id, &topics), &topics)?;
     let watch = Stopwatch::start();
     while let Err(error) = producer.init(INIT) {
         if !error.retriable || watch.elapsed() > INIT {

@@ -1,6 +1,12 @@
 //! The log on Kafka passes the suite, on a real broker. `cargo xtask test` starts one and names it in
 //! `ORDAIN_TEST_KAFKA`; without it these tests say that they are skipped.
 
+mod copies;
+mod end_txn;
+mod ownership;
+mod proxy;
+mod whole;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
@@ -80,14 +86,27 @@ impl Real {
 impl Real {
     /// A lane of a host that keeps its copy in a folder.
     fn lane_in(&self, folder: &Path, lane: u32, on_committed: OnCommitted) -> Box<dyn LaneLog> {
-        let host = &self.log.host;
-        let copy = Copy::open(folder, "conformance", segment::Options::default()).expect("opens");
-        let layout = (*host.layout()).clone();
-        let (cluster, max) = (Arc::clone(&host.cluster), host.record_bytes_max);
-        let host = Host::new(host.options.clone(), cluster, layout, copy, Arc::new(Fixed), max);
-        let mut handle = KafkaLog { host: Arc::new(host), _lock: None }.lane(lane, None, on_committed);
+        self.lane_with(
+            Copy::open(folder, "conformance", segment::Options::default()).expect("opens"),
+            lane,
+            on_committed,
+        )
+    }
+
+    /// A lane of a host with this copy.
+    fn lane_with(&self, copy: Copy, lane: u32, on_committed: OnCommitted) -> Box<dyn LaneLog> {
+        let mut handle = self.host(copy, Arc::new(Fixed)).lane(lane, None, on_committed);
         handle.doubt = Arc::clone(self.doubts.lock().unwrap().entry(lane).or_default());
         Box::new(handle)
+    }
+}
+
+impl Real {
+    /// A host of its own, with this copy.
+    fn host(&self, copy: Copy, placement: Arc<dyn Placement>) -> KafkaLog {
+        let host = &self.log.host;
+        let (options, cluster, layout) = (host.options.clone(), Arc::clone(&host.cluster), (*host.layout()).clone());
+        KafkaLog { host: Arc::new(Host::new(options, cluster, layout, copy, placement)), _lock: None }
     }
 }
 

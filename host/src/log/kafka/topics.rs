@@ -212,17 +212,15 @@ impl Cluster {
         Ok(settings)
     }
 
-    /// Bytes of the largest batch of records that a topic takes (R6).
+    /// Bytes of the largest batch of records that each topic takes (R6). One that does not say so is left out.
     ///
     /// # Errors
-    /// [`LogError::Fatal`] if there is no such topic, or the cluster does not say.
-    pub fn max_message_bytes(&self, topic: &str) -> Result<usize, LogError> {
-        let read = || {
-            let settings = self.settings(&[ResourceSpecifier::Topic(topic)])?;
-            let bytes = settings.get(topic).and_then(|settings| settings.get("max.message.bytes")?.parse().ok());
-            bytes.ok_or_else(|| self.failed(&format!("read max.message.bytes of {topic}"), "it is not said"))
-        };
-        settled(read, |_| true)
+    /// [`LogError::Fatal`] if there is no such topic, or the cluster does not answer.
+    pub fn max_message_bytes(&self, topics: &[String]) -> Result<BTreeMap<String, usize>, LogError> {
+        let resources: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
+        let settings = settled(|| self.settings(&resources), |_| true)?;
+        let bytes = |of: &BTreeMap<String, String>| of.get("max.message.bytes")?.parse().ok();
+        Ok(settings.into_iter().filter_map(|(topic, of)| Some((topic, bytes(&of)?))).collect())
     }
 
     /// Whether any record was ever written to a topic.

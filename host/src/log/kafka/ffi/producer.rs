@@ -35,6 +35,8 @@ pub struct Deliveries {
     pub problem: Option<String>,
     /// Records that were delivered.
     pub count: u64,
+    /// The brokers refused a record for what it is.
+    pub refusal: Option<KafkaError>,
 }
 
 /// What callbacks write.
@@ -80,9 +82,15 @@ unsafe extern "C" fn on_delivered(
     let mut deliveries = seen.deliveries.lock().unwrap_or_else(PoisonError::into_inner);
     let mark = message._private as usize as u32;
     if message.err != OK {
-        // SAFETY: the text is static.
-        let text = unsafe { CStr::from_ptr(sys::rd_kafka_err2str(message.err)) }.to_string_lossy().into_owned();
+        // SAFETY: both texts are static.
+        let [name, text] = unsafe { [sys::rd_kafka_err2name(message.err), sys::rd_kafka_err2str(message.err)] }
+            // SAFETY: as above.
+            .map(|text| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned());
         deliveries.problem.get_or_insert(format!("a record was not delivered: {text}"));
+        let error = KafkaError { name, ..KafkaError::other(text) };
+        if error.is_refusal() {
+            deliveries.refusal.get_or_insert(error);
+        }
         return;
     }
     deliveries.count += 1;
@@ -263,8 +271,11 @@ impl Producer {
     /// [`KafkaError`]. Only a success with [`Self::end_txns`] of 1 is one.
     pub fn commit(&self, timeout: Duration) -> Result<Deliveries, KafkaError> {
         // SAFETY: the client lives.
-        check(unsafe { sys::rd_kafka_commit_transaction(self.raw, millis(timeout)) })?;
-        Ok(std::mem::take(&mut *self.seen.deliveries.lock().unwrap_or_else(PoisonError::into_inner)))
+        let committed = check(unsafe { sys::rd_kafka_commit_transaction(self.raw, millis(timeout)) });
+        let delivered = std::mem::take(&mut *self.seen.deliveries.lock().unwrap_or_else(PoisonError::into_inner));
+        // A refused record is why, whatever the transaction says of it.
+        committed.map_err(|error| delivered.refusal.clone().unwrap_or(error))?;
+        Ok(delivered)
     }
 
     /// Gives the transaction up.

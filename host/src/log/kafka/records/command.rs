@@ -228,10 +228,7 @@ impl CommandReader {
         }
         Err(defect(
             FailureReason::TooLarge,
-            format!(
-                "the command has {bytes} bytes, at most {} are taken: send less, or raise the limit in the config",
-                self.limits.value_bytes_max
-            ),
+            format!("the command has {bytes} bytes, at most {} are taken: send less", self.limits.value_bytes_max),
         ))
     }
 }

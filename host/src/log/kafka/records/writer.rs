@@ -13,6 +13,8 @@ use crate::message::Digest;
 
 /// Most headers of a record.
 const HEADERS: usize = 18;
+/// Longest name of an event that becomes a header: what a record takes beside its value is bounded.
+const TAG_BYTES_MAX: usize = 1024;
 
 /// Writes answered commands as records.
 #[derive(Debug)]
@@ -125,7 +127,8 @@ impl Writer {
             self.kind.clear();
             self.kind.extend_from_slice(entry.aggregate_type.as_bytes());
             self.kind.push(b'.');
-            self.kind.extend_from_slice(pack::tagged(event).map_or("event", |(tag, _)| tag).as_bytes());
+            let tag = pack::tagged(event).map(|(tag, _)| tag).filter(|tag| tag.len() <= TAG_BYTES_MAX);
+            self.kind.extend_from_slice(tag.unwrap_or("event").as_bytes());
             self.value.clear();
             let json = self.form == ValueForm::Json && to_json(event, &mut self.value);
             let own = Own {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::problem::{Problem, Severity};
+use crate::log::kafka::bounds::EVENTS_MIN;
 use crate::message::AggregateType;
 
 /// A topic and everything that is checked of it.
@@ -29,7 +30,7 @@ impl Topic {
 
     /// Bytes of the largest batch of records that the topic takes; `None` if the cluster does not say.
     pub fn max_message_bytes(&self) -> Option<usize> {
-        self.setting("max.message.bytes").parse().ok()
+        self.setting(MESSAGE_BYTES).parse().ok()
     }
 }
 
@@ -46,6 +47,8 @@ pub enum Role {
     Transactions,
 }
 
+/// The setting that bounds a record.
+const MESSAGE_BYTES: &str = "max.message.bytes";
 /// The name of the brokers' own record of transactions.
 pub const TRANSACTIONS: &str = "__transaction_state";
 
@@ -85,6 +88,8 @@ pub fn settings(role: Role, replication: u32) -> Vec<(&'static str, &'static str
 
 /// Below it, commands and events of the usual limits do not fit.
 const MESSAGE_BYTES_MIN: usize = 1024 * 1024;
+/// A host could not read a larger record back: clients take 100 MB at once.
+const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// What the checks compare with.
 #[derive(Debug, Clone, Copy)]
@@ -115,15 +120,30 @@ pub fn check(topic: &Topic, role: Role, expected: Expected<'_>) -> Vec<Problem> 
             repair: "records were deleted, and with them state: restore the topic from a backup".into(),
         });
     }
-    if matches!(role, Role::Commands | Role::Events)
-        && topic.max_message_bytes().is_some_and(|bytes| bytes < MESSAGE_BYTES_MIN)
-    {
-        let should = format!("at least {MESSAGE_BYTES_MIN}");
-        let repair = alter(expected.brokers, &topic.name, "max.message.bytes", "4194304");
-        problems.push(problem(topic, "max.message.bytes", &should, Severity::Warn, repair));
-    }
+    problems.extend(message_bytes(topic, role, expected.brokers));
     problems.extend(durability(topic, role, expected));
     problems
+}
+
+/// Whether a topic takes records that are large enough, and none that nobody can read.
+fn message_bytes(topic: &Topic, role: Role, brokers: &str) -> Option<Problem> {
+    let bytes = topic.max_message_bytes().filter(|_| matches!(role, Role::Commands | Role::Events))?;
+    let (should, severity) = match bytes {
+        0..EVENTS_MIN if role == Role::Events => (format!("at least {MESSAGE_BYTES_MIN}"), Severity::Refuse),
+        0..MESSAGE_BYTES_MIN => (format!("at least {MESSAGE_BYTES_MIN}"), Severity::Warn),
+        MESSAGE_BYTES_MIN..=MESSAGE_BYTES_MAX => return None,
+        _ => (format!("at most {MESSAGE_BYTES_MAX}"), Severity::Refuse),
+    };
+    Some(problem(topic, MESSAGE_BYTES, &should, severity, alter(brokers, &topic.name, MESSAGE_BYTES, "4194304")))
+}
+
+/// Why a host cannot write to a topic of events whose bound was lowered while it runs.
+pub fn too_small(brokers: &str, topic: &str, bytes: usize) -> String {
+    format!(
+        "topic {topic} takes records of {bytes} bytes only (max.message.bytes), which is too little for any answer. \
+         Repair it: {}",
+        alter(brokers, topic, MESSAGE_BYTES, "4194304")
+    )
 }
 
 /// Whether a topic has as many partitions as it must.

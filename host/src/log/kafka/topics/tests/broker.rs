@@ -104,7 +104,8 @@ fn what_is_made_passes_and_is_found_again() {
     assert_eq!(created, [commands.clone(), events, place.topic("lanes")]);
     assert_eq!((first.layout.partitions, first.layout.lanes, first.layout.generation), (4, 3, 1));
     assert_eq!(first.layout.cluster_id, place.0.cluster_id());
-    assert_eq!(place.0.max_message_bytes(&commands).unwrap(), 4 * 1024 * 1024);
+    let taken = place.0.max_message_bytes(std::slice::from_ref(&commands)).unwrap();
+    assert_eq!(taken, [(commands, 4 * 1024 * 1024)].into());
     // Settings that say nothing take what is there.
     let since = Stopwatch::start();
     let again = place.again(|options| (options.partitions, options.lanes) = (None, None));

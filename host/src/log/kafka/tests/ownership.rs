@@ -1,0 +1,210 @@
+//! R1, R2, R4 and R5 on a real broker, each as the story of what goes wrong without it.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+
+use super::super::feed::Feed;
+use super::super::ffi::producer::Producer;
+use super::super::records::writer::Writer;
+use super::*;
+use crate::clock::Stopwatch;
+use crate::engine::Awaited;
+use crate::lane::inbox::Inbox;
+use crate::log::conformance::owner::{Owner, id_of, records};
+use crate::log::{Block, LogError};
+use crate::message::partition_of;
+
+/// Longest wait for what must happen.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a thing is watched that must not happen.
+const WATCH: Duration = Duration::from_millis(1500);
+
+fn texts(blocks: &[Block]) -> Vec<String> {
+    records(blocks).into_iter().map(|(text, _)| text).collect()
+}
+
+impl Real {
+    fn events(&self) -> String {
+        self.log.host.options.events_topic(&Fixed.types()[0])
+    }
+
+    fn commands(&self) -> String {
+        self.log.host.options.commands_topic(&Fixed.types()[0])
+    }
+
+    fn producer(&self, properties: &[(&str, &str)]) -> BaseProducer {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.log.host.options.brokers);
+        for (name, value) in properties {
+            config.set(*name, *value);
+        }
+        config.create().expect("a producer")
+    }
+}
+
+/// The partition that the owners of lane 0 write to.
+fn partition() -> i32 {
+    partition_of(&id_of(0), PARTITIONS).cast_signed()
+}
+
+/// A paused owner woke up, was told that it is fenced, made itself a new producer and went on deciding on what it knew:
+/// what the other had decided meanwhile was decided again.
+#[test]
+fn an_overtaken_owner_reads_what_it_missed_before_it_goes_on() {
+    let Some(brokers) = brokers() else { return };
+    let real = Real::new(&brokers);
+    let mut first = Owner::taken(&real, 0);
+    first.write("a");
+    let mut second = Owner::taken(&real, 0);
+    second.write("b");
+    let stale = first.commit(first.block("stale")).expect_err("somebody else owns the lane");
+    assert!(matches!(stale, LogError::Fenced { .. }), "{stale}");
+    first.take(Lsn(0)).expect("the lane can be had");
+    assert_eq!(texts(&first.replayed), ["a", "b"]);
+    first.write("c");
+    assert_eq!(texts(&Owner::taken(&real, 0).replayed), ["a", "b", "c"]);
+}
+
+/// A commit came back as an error although it had happened. The owner took it for lost, and gave its numbers to the next.
+#[test]
+fn nothing_goes_on_after_a_commit_that_was_no_plain_success() {
+    let Some(brokers) = brokers() else { return };
+    let real = Real::new(&brokers);
+    let mut owner = Owner::taken(&real, 0);
+    owner.write("a");
+    real.make_doubtful(0, true);
+    owner.commit(owner.block("b")).expect_err("doubt is no success");
+    owner.commit(owner.block("instead of b")).expect_err("the lane must be taken anew first");
+    assert_eq!(texts(&Owner::taken(&real, 0).replayed), ["a", "b"]);
+}
+
+/// Behind a transaction of somebody else that was open, commits were answered and yet no reader saw them. A new owner
+/// that read to the end it was told decided the first command again.
+#[test]
+fn a_restore_waits_for_its_own_record_behind_an_open_transaction() {
+    let Some(brokers) = brokers() else { return };
+    let real = Real::new(&brokers);
+    let mut first = Owner::taken(&real, 0);
+    let id = format!("{}foreign", real.log.host.options.prefix);
+    let foreign = real.producer(&[("transactional.id", &id), ("transaction.timeout.ms", "60000")]);
+    foreign.init_transactions(PATIENCE).expect("is let in");
+    foreign.begin_transaction().expect("begins");
+    let events = real.events();
+    foreign.send(BaseRecord::to(&events).partition(partition()).key("x").payload("x")).expect("is sent");
+    foreign.flush(PATIENCE).expect("is written");
+    first.write("answered");
+    std::thread::scope(|scope| {
+        let taking = scope.spawn(|| Owner::taken(&real, 0));
+        let since = Stopwatch::start();
+        while since.elapsed() < WATCH && !taking.is_finished() {
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+        let early = taking.is_finished();
+        foreign.abort_transaction(PATIENCE).expect("is taken back");
+        let second = taking.join().expect("the lane can be had");
+        assert_eq!(texts(&second.replayed), ["answered"]);
+        assert!(!early, "a lane was taken whose answers could not be read");
+    });
+}
+
+/// Writes the records of an answer to the topic of events, as somebody who is no owner.
+fn intrude(real: &Real, block: &BlockBuilder) {
+    let topics = [real.events()];
+    let producer = Producer::new(&real.log.host.append_config(&topics), &topics).expect("a producer");
+    let mut writer = Writer::new("/somebody/else", ValueForm::Json);
+    for (_, entry) in block.entries() {
+        let each = |record: super::super::records::Outgoing<'_>| {
+            let headers = record.headers.iter().map(|&(name, value)| (name, value));
+            producer.produce(0, entry.partition, 0, record.key, record.value, headers)
+        };
+        writer.entry(&entry, 0, None, each).expect("is handed over");
+    }
+    assert!(producer.flush(PATIENCE).count > 0, "is delivered");
+}
+
+/// A record was missing, and the lane counted on from the one behind it.
+#[test]
+fn a_gap_in_the_numbers_is_refused() {
+    let Some(brokers) = brokers() else { return };
+    let real = Real::new(&brokers);
+    let mut owner = Owner::taken(&real, 0);
+    owner.write("a");
+    // As if the one in between had been lost.
+    owner.next += 1;
+    intrude(&real, &owner.block("c"));
+    let error = Owner::new(&real, 0).take(Lsn(0)).expect_err("a record is missing");
+    let text = error.to_string();
+    let named = ["ce_logsequence 2", "1 comes next", &real.events(), "nothing is decided on such a log"];
+    assert!(matches!(error, LogError::Corrupt(_)) && named.iter().all(|word| text.contains(word)), "{text}");
+}
+
+/// Commands were deleted before they were read, or their topic was cut off. The reader was moved to the next one that
+/// there was, without a word.
+#[test]
+fn commands_that_are_missing_stop_the_feed() {
+    let Some(brokers) = brokers() else { return };
+    let real = Real::new(&brokers);
+    let (topic, partition) = (real.commands(), partition());
+    let producer = real.producer(&[]);
+    for n in 0..6 {
+        producer.send(BaseRecord::to(&topic).partition(partition).key("x").payload(&format!("{n}"))).expect("is sent");
+    }
+    producer.flush(PATIENCE).expect("is written");
+    super::whole::truncate(&real.log.host.options.brokers, &topic, partition, 4);
+    let streams = real.log.host.streams(0, &Fixed.types()).expect("are known");
+    let stream = streams.iter().find(|one| one.partition.cast_signed() == partition).expect("is of the lane").number;
+    for next in [2, 100] {
+        let inbox = Arc::new(Inbox::new(100, 1 << 20));
+        let next: HashMap<u32, u64> = [(stream, next)].into();
+        let next: Vec<_> = streams.iter().map(|one| (one.number, *next.get(&one.number).unwrap_or(&0))).collect();
+        let feed = Feed::start(&real.log.host, &streams, &next, Arc::clone(&inbox), Arc::<Awaited>::default());
+        let feed = feed.expect("starts");
+        let since = Stopwatch::start();
+        let problem = loop {
+            if let Some(problem) = feed.problem() {
+                break problem;
+            }
+            assert!(since.elapsed() < PATIENCE, "commands are missing at {next:?}, and nobody says so");
+            std::thread::park_timeout(Duration::from_millis(10));
+        };
+        assert!(problem.contains("commands cannot be read on") && problem.contains("docs/kafka.md"), "{problem}");
+        drop(feed);
+        inbox.begin_feed();
+    }
+}
+
+/// Rules of another type became active while a lane was being taken. The lane had asked for its streams before that, and
+/// nobody decided the other type's commands until the next start.
+#[test]
+fn a_type_that_becomes_active_during_a_take_is_taken_next() {
+    struct Growing(Mutex<Vec<AggregateType>>);
+    impl Placement for Growing {
+        fn is_ours(&self, _: u32) -> bool {
+            true
+        }
+        fn types(&self) -> Vec<AggregateType> {
+            self.0.lock().unwrap().clone()
+        }
+        fn modules(&self) -> BTreeMap<String, Digest> {
+            BTreeMap::new()
+        }
+    }
+    let Some(brokers) = brokers() else { return };
+    let real = Real::new(&brokers);
+    let folder = tempfile::tempdir().expect("a folder");
+    let copy = Copy::open(folder.path(), "types", segment::Options::default()).expect("opens");
+    let types = Arc::new(Growing(Mutex::new(Fixed.types())));
+    let mut lane = real.host(copy, Arc::clone(&types) as Arc<dyn Placement>).lane(0, None, Box::new(|_| {}));
+    let before = lane.streams().expect("are known");
+    types.0.lock().unwrap().push(AggregateType::parse("counter").expect("a type"));
+    lane.take(Lsn(0), &mut |_| Ok(())).expect("the lane can be had");
+    assert_eq!(lane.stream_of("counter", partition().cast_unsigned()), None, "it was not asked for yet");
+    assert!(lane.wants_new_take(), "and must be");
+    let after = lane.streams().expect("are known");
+    assert_eq!(after.len(), 2 * before.len());
+    lane.take(Lsn(0), &mut |_| Ok(())).expect("the lane can be had");
+    assert!(!lane.wants_new_take() && lane.stream_of("counter", partition().cast_unsigned()).is_some());
+}
