@@ -91,7 +91,7 @@ pub fn run(
     let sent: Vec<AtomicU64> = (0..rate * seconds).map(|_| AtomicU64::new(0)).collect();
     let mut sender = Sender::new(brokers, &place.prefix, if rate < 1_000 { 0 } else { 5 })?;
     let mut answered = Answered::new(first, sent.len());
-    let mut latencies = Histogram::<u64>::new(3)?;
+    let mut latencies = Histogram::<u64>::new_with_bounds(1, LATE.as_micros() as u64, 3)?;
     let before = Sample::take(running.pid(), setting.broker);
     std::thread::scope(|scope| {
         let sending = scope.spawn(|| sender.at_rate(first, rate, &sent));
