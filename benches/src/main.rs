@@ -1,4 +1,4 @@
-//! `ordain-benches core`: what the system costs, each figure against a yardstick that is taken in the same run.
+//! `ordain-benches core` and `ordain-benches kafka`: what the system costs, each figure against a yardstick that is taken in the same run.
 //!
 //! The machine is taken to be shared and noisy. So what is compared is measured in turns, round by round, and the median
 //! of the rounds' ratios is what counts; what is bound by the processor is measured in CPU time of its threads.
@@ -12,6 +12,7 @@ mod durable;
 mod flat;
 mod host;
 mod http;
+mod kafka;
 mod large;
 mod plan;
 mod rebuild;
@@ -36,6 +37,16 @@ enum Command {
         only: Vec<String>,
         #[command(flatten)]
         args: PlanArgs,
+    },
+    /// Ordain on Kafka beside Kafka Streams
+    Kafka(kafka::KafkaArgs),
+    /// A copy without rules, until it is killed
+    #[command(hide = true)]
+    Floor {
+        /// The broker
+        brokers: String,
+        /// What the names of the topics begin with
+        prefix: String,
     },
     /// One case in this very process
     #[command(hide = true)]
@@ -76,6 +87,8 @@ impl PlanArgs {
 fn main() -> ExitCode {
     let done = match Command::parse() {
         Command::Core { only, args } => core(&args, &only),
+        Command::Kafka(args) => kafka::run(args),
+        Command::Floor { brokers, prefix } => kafka::floor(&brokers, &prefix),
         Command::Case { name, args } => case(&args, &name),
     };
     match done {

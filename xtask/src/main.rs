@@ -1,5 +1,6 @@
 //! The repository's commands. No dependencies: it shells out, so that `cargo xtask` itself builds in a second.
 
+mod bench;
 mod planted;
 mod reports;
 mod tidy;
@@ -15,6 +16,7 @@ cargo xtask COMMAND
   demo [--commands N]                       build everything, run the story, print the report
   test [FILTER]                             everything that proves a promise
   bench core [--quick]                      the figures, as a table and target/reports/bench-core.json
+  bench kafka [--quick]                     beside Kafka Streams, on a broker of its own; target/reports/bench-kafka.json
   torture --minutes N [--seed S]            the fault families of the tests, at any length
   planted [NAME]...                         compiles the rules of Kafka lanes out, one by one: a test must notice each
   kafka up | down | tool                    a real broker without Docker; `cargo xtask kafka` says more
@@ -28,7 +30,8 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["demo", rest @ ..] => demo(rest),
         ["test", rest @ ..] => test(rest),
-        ["bench", "core", rest @ ..] => bench(rest),
+        ["bench", "core", rest @ ..] => guests(Targets::Programs).and_then(|guests| bench::core(&guests, rest)),
+        ["bench", "kafka", rest @ ..] => guests(Targets::Programs).and_then(|_| bench::kafka(rest)),
         ["torture", rest @ ..] => torture(rest),
         ["planted", names @ ..] => planted::run(names),
         ["kafka", rest @ ..] => xtask::kafka::command::run(rest),
@@ -177,17 +180,6 @@ fn test(rest: &[&str]) -> Result<(), Failed> {
     // Tests of the log on Kafka want a real broker; it ends with this process.
     let broker = Cluster::private(&Spec::named("tests"))?;
     reports::test(&args, &[("ORDAIN_TEST_KAFKA", &broker.bootstrap())])
-}
-
-fn bench(rest: &[&str]) -> Result<(), Failed> {
-    let guests = guests(Targets::Programs)?;
-    let ledger = format!("{guests}/ledger.wasm");
-    program("target/release/ordain", &["build", "--path", "benches/ledger", "--out", &ledger])?;
-    std::fs::create_dir_all("target/reports")
-        .map_err(|error| Failed(format!("cannot make target/reports: {error}")))?;
-    let mut args = vec!["core", "--report", "target/reports/bench-core.json"];
-    args.extend(rest);
-    program("target/release/ordain-benches", &args)
 }
 
 fn torture(rest: &[&str]) -> Result<(), Failed> {
