@@ -268,16 +268,36 @@ impl Daemon {
         Ok(())
     }
 
+    /// Lets it stand still (`SIGSTOP`) until [`Self::resume`].
+    ///
+    /// # Errors
+    /// If it had ended by itself before.
+    pub fn pause(&mut self) -> anyhow::Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets it go on (`SIGCONT`).
+    ///
+    /// # Errors
+    /// If it had ended before.
+    pub fn resume(&mut self) -> anyhow::Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&mut self, signal: Signal) -> anyhow::Result<()> {
+        if let Some(status) = self.process.0.try_wait()? {
+            bail!("the daemon had ended by itself with {status}; its output ends:\n{}", self.output.tail());
+        }
+        kill_process(Pid::from_child(&self.process.0), signal)?;
+        Ok(())
+    }
+
     /// Asks it to stop (`SIGTERM`) and waits until it has.
     ///
     /// # Errors
     /// If it does not stop in time, or ended by itself before.
     pub async fn stop(mut self, patience: Duration) -> anyhow::Result<ExitStatus> {
-        if let Some(status) = self.process.0.try_wait()? {
-            bail!("the daemon had ended by itself with {status}; its output ends:\n{}", self.output.tail());
-        }
-        let pid = Pid::from_child(&self.process.0);
-        kill_process(pid, Signal::TERM)?;
+        self.signal(Signal::TERM)?;
         let start = clock::now_ns();
         while clock::since(start) < patience {
             if let Some(status) = self.process.0.try_wait()? {

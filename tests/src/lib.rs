@@ -5,8 +5,8 @@
 //! the system, processes end with the value that started them.
 //!
 //! Reading order: [`daemon`] is the process, [`stage`] what is done to it, [`command`], [`client`] and [`hand`] those
-//! who ask, [`witness`] what they saw, [`load`] many of them, [`raw`] what else is done to a Kafka cluster, [`families`]
-//! what is put to the test.
+//! who ask, [`witness`] what they saw, [`load`] many of them, [`fleet`] several hosts of one log, [`raw`] what else is done to
+//! a Kafka cluster, [`families`] what is put to the test.
 
 pub mod client;
 pub mod clock;
@@ -16,6 +16,7 @@ pub mod dice;
 pub mod families;
 pub mod field;
 pub mod figures;
+pub mod fleet;
 pub mod hand;
 pub mod load;
 pub mod raw;

@@ -20,6 +20,7 @@ mod tests;
 
 pub use cluster::Cluster;
 pub use plan::{CONTROLLER, Spec};
+pub use probe::Coordinated;
 pub use secure::Secure;
 pub use tool::Tool;
 

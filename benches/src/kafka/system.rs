@@ -161,7 +161,11 @@ impl Place {
             }
             if clock::since(start) > PATIENCE {
                 let tail: Vec<&str> = text.lines().rev().take(20).collect();
-                bail!("{} did not run in time; its last lines, the last first:\n{}", self.system.name(), tail.join("\n"));
+                bail!(
+                    "{} did not run in time; its last lines, the last first:\n{}",
+                    self.system.name(),
+                    tail.join("\n")
+                );
             }
             std::thread::park_timeout(Duration::from_millis(5));
         }
@@ -225,7 +229,9 @@ impl Running {
     pub fn stop(self, setting: &Setting) -> anyhow::Result<()> {
         match self {
             Self::Daemon(daemon) => setting.block_on(daemon.stop(PATIENCE)).map(drop),
-            Self::Starting(starting) => setting.block_on(async { starting.ready().await?.stop(PATIENCE).await }).map(drop),
+            Self::Starting(starting) => {
+                setting.block_on(async { starting.ready().await?.stop(PATIENCE).await }).map(drop)
+            }
             Self::Process(mut process) => {
                 kill_process(Pid::from_child(&process.0), Signal::TERM)?;
                 let start = clock::now_ns();

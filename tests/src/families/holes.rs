@@ -7,13 +7,13 @@ use anyhow::{Context, ensure};
 use ordain_checker::kafka::{self, Record, Source, Topic};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::hosts::{knows_accounts, launch};
 use super::poison::kinds::{DEPOSIT, OPEN};
 use super::poison::{PARTITIONS, good, home_in, outcome};
 use crate::client::Client;
 use crate::clock;
 use crate::daemon::{Daemon, Launch, eventually};
 use crate::field::{Counts, Field};
+use crate::fleet::{SharedLog, knows_accounts};
 use crate::raw::{Admin, Raw, RawRecord};
 
 /// Time for a host to see what happened.
@@ -47,7 +47,7 @@ pub async fn run(field: &Field) -> anyhow::Result<Counts> {
     for truncated in ["events", "commands"] {
         let place = Place::new(field, &brokers, &format!("cut-{truncated}"))?;
         place.filled().await?;
-        let topic = format!("{}account.{truncated}", place.prefix);
+        let topic = format!("{}account.{truncated}", place.log.prefix);
         Admin::open(&brokers)?.truncate(&topic, PARTITION, 2).await?;
         let said = place.launch.begin()?.refuses().await?;
         for word in ["first offset is 2 in partition 3", &topic, "restore the topic"] {
@@ -100,8 +100,7 @@ fn stranger() -> RawRecord {
 
 /// A log of its own.
 struct Place {
-    brokers: String,
-    prefix: String,
+    log: SharedLog,
     events: String,
     commands: String,
     home: String,
@@ -110,23 +109,24 @@ struct Place {
 
 impl Place {
     fn new(field: &Field, brokers: &str, name: &str) -> anyhow::Result<Self> {
-        let prefix = format!("holes-{name}{}-{}.", std::process::id(), clock::now_ns());
-        let launch = launch(field, name, brokers, &prefix)?;
+        let log = SharedLog::new(brokers, &format!("holes-{name}"));
+        let launch = log.launch(field, &field.folder.join(name))?;
+        let prefix = log.prefix.clone();
         let topic = |rest: &str| format!("{prefix}account.{rest}");
         let home = home_in("acc", PARTITION);
         let (events, commands) = (topic("events"), topic("commands"));
-        Ok(Self { brokers: brokers.to_owned(), prefix, events, commands, home, launch })
+        Ok(Self { log, events, commands, home, launch })
     }
 
     /// Another host, that has nothing yet.
     fn without_a_copy(&self, field: &Field, name: &str) -> anyhow::Result<Launch> {
-        launch(field, &format!("{name}-fresh"), &self.brokers, &self.prefix)
+        self.log.launch(field, &field.folder.join(format!("{name}-fresh")))
     }
 
     fn send(&self, commands: &[(String, &str)]) -> anyhow::Result<Vec<u64>> {
         let homes = vec![self.home.clone(); PARTITIONS as usize];
         let records: Vec<_> = commands.iter().map(|(id, json)| good(&homes, PARTITION, id, json)).collect();
-        Raw::open(&self.brokers, &[])?.send(&self.commands, &records)
+        Raw::open(&self.log.brokers, &[])?.send(&self.commands, &records)
     }
 
     /// Runs a host that answers some commands.
@@ -146,7 +146,7 @@ impl Place {
 
     /// The last answer in the partition.
     fn last(&self) -> anyhow::Result<Record> {
-        let mut cluster = kafka::Cluster::open(&kafka::Broker::new(&self.brokers, &self.prefix))?;
+        let mut cluster = kafka::Cluster::open(&kafka::Broker::new(&self.log.brokers, &self.log.prefix))?;
         let records = cluster.part(Topic::Events("account"), PARTITION)?.records;
         records.into_iter().rfind(|record| record.has("ce_logsequence")).context("there are answers")
     }

@@ -6,13 +6,12 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 
-use super::hosts::{judged, knows_accounts, launch};
 use super::poison::kinds::{DEPOSIT, OPEN, opening};
 use super::poison::{PARTITIONS, good, home_in, outcome};
 use crate::client::Client;
-use crate::clock;
 use crate::daemon::{Daemon, eventually};
 use crate::field::{Counts, Field};
+use crate::fleet::{SharedLog, knows_accounts};
 use crate::raw::{Admin, Raw, RawRecord};
 
 /// What hosts make topics take.
@@ -33,8 +32,9 @@ pub async fn run(field: &Field) -> anyhow::Result<Counts> {
         field.skip("ORDAIN_TEST_KAFKA names no broker: start one with `cargo xtask kafka up`");
         return Ok(Counts::new());
     };
-    let prefix = format!("oversized{}-{}.", std::process::id(), clock::now_ns());
-    let start = launch(field, "a", &brokers, &prefix)?;
+    let log = SharedLog::new(&brokers, "oversized");
+    let start = log.launch(field, &field.folder.join("a"))?;
+    let prefix = &log.prefix;
     let (commands, events) = (format!("{prefix}account.commands"), format!("{prefix}account.events"));
     let admin = Admin::open(&brokers)?;
     let homes: Vec<String> = (0..PARTITIONS).map(|at| home_in("acc", at)).collect();
@@ -83,7 +83,7 @@ pub async fn run(field: &Field) -> anyhow::Result<Counts> {
     let host = start.start().await?;
     outcome(&host, &homes[0], "nowhere").await?;
     host.stop(Duration::from_secs(30)).await?;
-    let records = judged(field, &brokers, &prefix, false)?;
+    let records = log.judged(field, false)?;
     Ok(Counts::from([("records", records), ("failed as too large", failed + 1), ("refused as too large", 1)]))
 }
 

@@ -8,11 +8,10 @@ use anyhow::{Context, ensure};
 use ordain_checker::kafka::{self, Record, Source, Topic};
 use serde_json::Value;
 
-use super::hosts::{judged, knows_accounts, launch};
 use crate::client::Client;
-use crate::clock;
 use crate::daemon::{Daemon, eventually};
 use crate::field::{Counts, Field};
+use crate::fleet::{SharedLog, knows_accounts};
 use crate::raw::{Raw, RawRecord};
 
 pub(super) mod kinds;
@@ -33,8 +32,9 @@ pub async fn run(field: &Field) -> anyhow::Result<Counts> {
         field.skip("ORDAIN_TEST_KAFKA names no broker: start one with `cargo xtask kafka up`");
         return Ok(Counts::new());
     };
-    let prefix = format!("poison{}-{}.", std::process::id(), clock::now_ns());
-    let mut host = launch(field, "a", &brokers, &prefix)?.start().await?;
+    let log = SharedLog::new(&brokers, "poison");
+    let prefix = &log.prefix;
+    let mut host = log.launch(field, &field.folder.join("a"))?.start().await?;
     knows_accounts(host.http()).await?;
     let topic = format!("{prefix}account.commands");
     let homes: Vec<String> = (0..PARTITIONS).map(|at| home_in("acc", at)).collect();
@@ -60,7 +60,7 @@ pub async fn run(field: &Field) -> anyhow::Result<Counts> {
         raw.send(&topic, &[good(&homes, partition, &format!("good-{n}"), kinds::DEPOSIT)])?;
         goods += 1;
     }
-    let aborted = aborted(&brokers, &prefix, &topic, &homes)?;
+    let aborted = aborted(&brokers, prefix, &topic, &homes)?;
     let last: Vec<RawRecord> = (0..PARTITIONS).map(|at| good(&homes, at, "last", kinds::DEPOSIT)).collect();
     raw.send(&topic, &last)?;
     for home in &homes {
@@ -71,8 +71,8 @@ pub async fn run(field: &Field) -> anyhow::Result<Counts> {
     ensure!(status == 200, "the host is not ready any more ({status}): {}", host.said());
     host.stop(Duration::from_secs(30)).await?;
 
-    let records = judged(field, &brokers, &prefix, false)?;
-    let answers = answers(&brokers, &prefix)?;
+    let records = log.judged(field, false)?;
+    let answers = answers(&brokers, prefix)?;
     for (at, kind) in &asked {
         let answer = answers.get(at).with_context(|| format!("{} at {at:?} has no answer", kind.name))?;
         kind.wants.holds(answer).with_context(|| format!("{} at {at:?}", kind.name))?;

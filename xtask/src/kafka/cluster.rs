@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::node::Node;
 use super::plan::{CONTROLLER, Plan, Spec};
+use super::probe::{Coordinated, Partition};
 use super::{Secure, home, jars, probe, secure};
 use crate::clock::Deadline;
 use crate::run::Failed;
@@ -124,6 +125,37 @@ impl Cluster {
     pub fn wait_ready(&mut self) -> Result<(), Failed> {
         let wanted = u32::try_from(self.brokers().len()).unwrap_or(u32::MAX);
         self.wait_until(|node| probe::brokers(node.ports.client) == Some(wanted))
+    }
+
+    /// Waits until every broker runs and says that every copy of every partition holds everything: then one of three may
+    /// go without stopping writers.
+    ///
+    /// # Errors
+    /// As [`Self::wait_ready`].
+    pub fn wait_in_sync(&mut self) -> Result<(), Failed> {
+        self.wait_ready()?;
+        let whole = |one: &Partition| one.leader.is_some() && one.in_sync == one.copies;
+        self.wait_until(|node| probe::partitions(node.ports.client).is_some_and(|all| all.iter().all(whole)))
+    }
+
+    /// The broker that leads a partition, in the opinion of broker `asked`. `None` if that one does not answer, or there
+    /// is no leader.
+    ///
+    /// # Errors
+    /// [`Failed`] if there is no such broker.
+    pub fn leader(&self, asked: u16, topic: &str, partition: u32) -> Result<Option<u16>, Failed> {
+        let known = probe::partitions(self.port(asked)?).unwrap_or_default();
+        let found = known.into_iter().find(|one| one.topic == topic && one.number == partition);
+        Ok(found.and_then(|one| one.leader))
+    }
+
+    /// The coordinator of a group or a transactional id, in the opinion of broker `asked`. `None` if that one does not
+    /// answer, or there is none now.
+    ///
+    /// # Errors
+    /// [`Failed`] if there is no such broker.
+    pub fn coordinator(&self, asked: u16, of: Coordinated<'_>) -> Result<Option<u16>, Failed> {
+        Ok(probe::coordinator(self.port(asked)?, of))
     }
 
     fn wait_until(&mut self, ready: impl Fn(&Node) -> bool) -> Result<(), Failed> {
