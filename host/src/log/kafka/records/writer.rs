@@ -6,10 +6,11 @@ use std::ffi::CStr;
 use ordain_sdk::contract::Frames;
 
 use super::value::to_json;
-use super::{JSON, MESSAGEPACK, OUTCOME, Outgoing, SPEC_VERSION, ValueForm, name, outcome, pack, time};
+use super::{JSON, MESSAGEPACK, OUTCOME, Outgoing, SPEC_VERSION, ValueForm, name, outcome, time};
 use crate::json::text::{Digits, hex, write_number};
 use crate::log::{Answer, Entry};
 use crate::message::Digest;
+use crate::outcome::tagged;
 
 /// Most headers of a record.
 const HEADERS: usize = 18;
@@ -125,7 +126,7 @@ impl Writer {
             self.kind.clear();
             self.kind.extend_from_slice(entry.aggregate_type.as_bytes());
             self.kind.push(b'.');
-            self.kind.extend_from_slice(pack::tagged(event).map_or("event", |(tag, _)| tag).as_bytes());
+            self.kind.extend_from_slice(tagged(event).map_or("event", |(tag, _)| tag).as_bytes());
             self.value.clear();
             let json = self.form == ValueForm::Json && to_json(event, &mut self.value);
             let own = Own {
