@@ -9,7 +9,7 @@ use serde::Serialize;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use crate::decider::modules::{Listing, Modules};
-use crate::decider::{RuleBook, Rules};
+use crate::decider::{Module, RuleBook, Rules};
 use crate::history;
 use crate::lane::Board;
 use crate::lane::inbox::{Control, Inbox, Read};
@@ -656,6 +656,11 @@ impl Engine {
             one.lanes = lanes.map(|(lane, _)| lane as u32).collect();
         }
         listing
+    }
+
+    /// The active modules, in order of their types' names. Rules that are compiled in are none.
+    pub fn active_modules(&self) -> Vec<Module> {
+        self.0.parts.modules.as_ref().map(|modules| modules.all_active()).unwrap_or_default()
     }
 
     /// Checks and activates a module. Returns its digest and its aggregate type.
