@@ -12,7 +12,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::decider::modules::{Listing, Modules};
-use crate::decider::{RuleBook, Rules};
+use crate::decider::{Module, RuleBook, Rules};
 use crate::history;
 use crate::lane::Board;
 use crate::lane::inbox::{Asked, Control, Inbox, Read};
@@ -425,6 +425,11 @@ impl Engine {
             one.lanes = lanes.map(|(lane, _)| lane as u32).collect();
         }
         listing
+    }
+
+    /// The active modules, in order of their types' names. Rules that are compiled in are none.
+    pub fn active_modules(&self) -> Vec<Module> {
+        self.0.parts.modules.as_ref().map(|modules| modules.all_active()).unwrap_or_default()
     }
 
     /// Checks and activates a module. Returns its digest and its aggregate type.

@@ -2,6 +2,7 @@
 //!
 //! - `server`: accepts connections, within limits, and lets them end when the daemon stops; `guarded` times their bytes.
 //! - `command`, [`stream`](self): one command, many commands. `reads`, `modules`, `admin`: everything else.
+//! - `documents`, `openapi`: what the host says of itself to programs.
 //! - [`problem`], [`render`]: what is answered. [`client`]: the other side, for the command line.
 //!
 //! Invariants: HTTP types are known in this folder only; nothing here knows a log, a module's memory, or more of a lane than its counters; every
@@ -11,11 +12,13 @@ mod admin;
 mod body;
 pub mod client;
 mod command;
+mod documents;
 mod elsewhere;
 mod guarded;
 mod headers;
 mod metrics;
 mod modules;
+mod openapi;
 pub mod problem;
 mod reads;
 pub mod render;
@@ -32,12 +35,13 @@ use axum::extract::Request;
 use axum::http::header;
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::engine::Engine;
+use documents::Documents;
 use metrics::Metrics;
 use problem::{Kind, Problem};
 pub use target::percent_encoded;
@@ -50,6 +54,7 @@ struct Gateway {
     metrics: Arc<Metrics>,
     /// Connections to the hosts that share the log.
     peers: Arc<elsewhere::Peers>,
+    documents: Arc<Documents>,
     /// Turns true when the daemon stops: streams take no further line.
     stopping: watch::Receiver<bool>,
 }
@@ -80,8 +85,14 @@ impl Listeners {
 
     /// Serves until `stopping` turns true (or its sender is gone) and the open requests ended or their time is over.
     pub async fn serve(self, engine: Engine, config: Arc<Config>, stopping: watch::Receiver<bool>) {
-        let gateway =
-            Gateway { engine, config, metrics: Arc::default(), peers: Arc::default(), stopping: stopping.clone() };
+        let gateway = Gateway {
+            engine,
+            config,
+            metrics: Arc::default(),
+            peers: Arc::default(),
+            documents: Arc::default(),
+            stopping: stopping.clone(),
+        };
         tokio::join!(
             server::serve(self.http, gateway.clone(), api(gateway.clone()), stopping.clone()),
             server::serve(self.admin, gateway.clone(), admin::routes(gateway.clone()), stopping),
@@ -101,17 +112,27 @@ async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, String> {
     })
 }
 
-/// All paths of the API.
+/// All paths of the API, and what is at each. `openapi` describes them; a test compares the two.
+fn routes() -> [(&'static str, MethodRouter<Gateway>); 11] {
+    [
+        ("/v1/commands", post(stream::commands)),
+        ("/v1/modules", get(modules::list).post(modules::deploy)),
+        ("/v1/modules/{digest}", get(modules::one)),
+        ("/v1/{type}", get(reads::list)),
+        ("/v1/{type}/{id}", get(reads::state)),
+        ("/v1/{type}/{id}/events", get(reads::history)),
+        ("/v1/{type}/{id}/commands", post(command::submit)),
+        ("/v1/{type}/{id}/commands/{command_id}", get(command::outcome)),
+        ("/openapi.json", get(documents::openapi)),
+        ("/asyncapi.json", get(documents::asyncapi)),
+        ("/docs", get(documents::docs)),
+    ]
+}
+
 fn api(gateway: Gateway) -> Router {
-    Router::new()
-        .route("/v1/commands", post(stream::commands))
-        .route("/v1/modules", get(modules::list).post(modules::deploy))
-        .route("/v1/modules/{digest}", get(modules::one))
-        .route("/v1/{type}", get(reads::list))
-        .route("/v1/{type}/{id}", get(reads::state))
-        .route("/v1/{type}/{id}/events", get(reads::history))
-        .route("/v1/{type}/{id}/commands", post(command::submit))
-        .route("/v1/{type}/{id}/commands/{command_id}", get(command::outcome))
+    routes()
+        .into_iter()
+        .fold(Router::new(), |router, (path, methods)| router.route(path, methods))
         .fallback(no_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(gateway.clone(), elsewhere::pass_on))

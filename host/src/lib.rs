@@ -9,6 +9,7 @@
 //! - [`gateway`]: the way in over HTTP, and its client.
 //! - [`config`], [`telemetry`]: what is set, and what is said.
 //! - [`cli`]: the command line.
+//! - [`outcome`]: what every way out says of an answered command.
 //! - [`clock`], [`json`]: small tools that the rest stands on.
 
 pub mod app;
@@ -23,6 +24,7 @@ pub mod json;
 pub mod lane;
 pub mod log;
 pub mod message;
+pub mod outcome;
 pub mod state_machine;
 pub mod store;
 pub mod telemetry;

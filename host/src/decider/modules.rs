@@ -174,6 +174,13 @@ impl Modules {
         self.shared.active.load().get(aggregate_type).cloned()
     }
 
+    /// The active modules of all types, in order of their types' names.
+    pub fn all_active(&self) -> Vec<Module> {
+        let mut modules: Vec<_> = self.shared.active.load().values().map(|one| one.module.clone()).collect();
+        modules.sort_by(|one, other| one.aggregate_type().cmp(other.aggregate_type()));
+        modules
+    }
+
     /// Number of publications since the start: as long as it is the same, nothing changed.
     pub fn publications(&self) -> u64 {
         self.shared.publications.load(Ordering::Acquire)

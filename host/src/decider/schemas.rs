@@ -1,5 +1,6 @@
 //! A module's JSON Schemas, and a fingerprint of its state's layout.
 
+pub mod embed;
 pub mod layout;
 
 use serde::Deserialize;

@@ -41,9 +41,9 @@ pub async fn whole(body: Body, bytes_max: usize, timeout_ms: u64) -> Result<Byte
 }
 
 /// A JSON response.
-pub fn json(status: u16, body: Vec<u8>) -> Response {
+pub fn json(status: u16, body: impl Into<Body>) -> Response {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = (status, body).into_response();
+    let mut response = (status, body.into()).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

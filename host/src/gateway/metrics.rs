@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use super::render::Word;
 use crate::log::Answer;
+use crate::outcome::Word;
 
 /// Counters since the start, and gauges of now. Each is a number of its own: they are not read as one moment.
 #[derive(Debug, Default)]
@@ -33,7 +33,9 @@ impl Drop for Gauge<'_> {
 impl Metrics {
     /// An outcome went to its caller.
     pub fn outcome(&self, answer: &Answer<'_>, repeated: bool) {
-        self.outcomes[Word::of(answer) as usize].fetch_add(1, Ordering::Relaxed);
+        // One that only points at another answer is resolved before: without it, nothing was decided.
+        let word = Word::of(answer).unwrap_or(Word::Failed);
+        self.outcomes[word as usize].fetch_add(1, Ordering::Relaxed);
         if repeated {
             self.replayed.fetch_add(1, Ordering::Relaxed);
         }

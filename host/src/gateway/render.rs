@@ -1,6 +1,4 @@
-//! Committed answers as the JSON that clients see. The fixed part is written by hand: it is the hot path of a stream.
-
-use ordain_sdk::contract::Frames;
+//! Committed answers as the JSON that clients see. Outcomes themselves are written by [`crate::outcome`].
 
 use crate::engine::{History, StateView};
 use crate::json;
@@ -8,45 +6,7 @@ use crate::json::text::{hex, write_hex};
 pub use crate::json::text::{write_number, write_string};
 use crate::log::{Answer, Entry};
 use crate::message::{Digest, FailureReason};
-
-/// The word of an outcome, also the label of its counter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Word {
-    /// The rules said yes.
-    Accepted,
-    /// The rules said no.
-    Rejected,
-    /// The expected version was not the aggregate's.
-    Conflict,
-    /// No decision came about.
-    Failed,
-}
-
-impl Word {
-    /// All words, at the index of their number.
-    pub const ALL: [Self; 4] = [Self::Accepted, Self::Rejected, Self::Conflict, Self::Failed];
-
-    /// The word of an answer.
-    pub fn of(answer: &Answer<'_>) -> Self {
-        match answer {
-            Answer::Accepted { .. } => Self::Accepted,
-            Answer::Rejected(_) => Self::Rejected,
-            Answer::Conflict { .. } => Self::Conflict,
-            // An answer that only points at another one is resolved before it gets here; without it, nothing was decided.
-            Answer::Failed { .. } | Answer::Repeated { .. } => Self::Failed,
-        }
-    }
-
-    /// The word used in JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Accepted => "accepted",
-            Self::Rejected => "rejected",
-            Self::Conflict => "conflict",
-            Self::Failed => "failed",
-        }
-    }
-}
+use crate::outcome::Form;
 
 /// The HTTP status of an answer.
 pub fn status(answer: &Answer<'_>) -> u16 {
@@ -60,102 +20,14 @@ pub fn status(answer: &Answer<'_>) -> u16 {
     }
 }
 
-/// Appends the outcome object of an answer; `repeated`: it was given before.
+/// Appends the outcome object of an answer; `repeated`: it was given before. An answer that only points at another one is
+/// resolved before it gets here.
 pub fn write_outcome(entry: &Entry<'_>, repeated: bool, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"command_id\":");
-    write_string(entry.command_id, out);
-    out.extend_from_slice(b",\"type\":\"");
-    out.extend_from_slice(entry.aggregate_type.as_bytes());
-    out.extend_from_slice(b"\",\"id\":");
-    write_string(entry.aggregate_id, out);
-    out.extend_from_slice(b",\"outcome\":\"");
-    out.extend_from_slice(Word::of(&entry.answer).as_str().as_bytes());
-    out.extend_from_slice(b"\",\"version\":");
-    write_number(entry.head.version, out);
-    write_answer(entry, out);
-    out.extend_from_slice(b",\"module\":");
-    write_digest(&entry.head.module, out);
-    if repeated {
-        out.extend_from_slice(b",\"replayed\":true");
-    }
-    out.push(b'}');
-}
-
-/// Appends the fields that only one kind of answer has, each with a comma before it.
-fn write_answer(entry: &Entry<'_>, out: &mut Vec<u8>) {
-    match entry.answer {
-        Answer::Accepted { events, .. } => write_events(entry, events, out),
-        Answer::Rejected(rejection) => write_rejection(rejection, out),
-        Answer::Conflict { actual } => {
-            out.extend_from_slice(b",\"conflict\":{\"expected\":");
-            write_number(entry.expected_version.unwrap_or(0), out);
-            out.extend_from_slice(b",\"actual\":");
-            write_number(actual, out);
-            out.push(b'}');
-        }
-        Answer::Failed { reason, message } => write_failure(reason.as_str(), message, out),
-        Answer::Repeated { original } => write_failure(
-            "unresolved",
-            &format!("the first answer to this command id is in the log's block {original}, and was not looked up"),
-            out,
-        ),
-    }
-}
-
-fn write_events(entry: &Entry<'_>, events: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(b",\"events\":[");
-    let mut version = entry.version_before();
-    for event in Frames(events).map_while(Result::ok) {
-        version += 1;
-        out.extend_from_slice(if version == entry.version_before() + 1 { b"{\"version\":" } else { b",{\"version\":" });
-        write_number(version, out);
-        out.extend_from_slice(b",\"event\":");
-        write_value(event, out);
-        out.push(b'}');
-    }
-    out.push(b']');
-}
-
-/// A rejection is serde's externally tagged form: a string, or a map of one from the code to the details.
-fn write_rejection(rejection: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(b",\"rejection\":{");
-    match tagged(rejection) {
-        Some((code, details)) => {
-            out.extend_from_slice(b"\"code\":");
-            write_string(code, out);
-            if let Some(details) = details {
-                out.extend_from_slice(b",\"details\":");
-                write_value(details, out);
-            }
-        }
-        // Rules may reject with any value; one without a tag is all details.
-        None => {
-            out.extend_from_slice(b"\"details\":");
-            write_value(rejection, out);
-        }
-    }
-    out.push(b'}');
-}
-
-/// Tag and content of an externally tagged value; no content for a unit variant.
-fn tagged(value: &[u8]) -> Option<(&str, Option<&[u8]>)> {
-    if let Ok((code, [])) = rmp::decode::read_str_from_slice(value) {
-        return Some((code, None));
-    }
-    let mut rest = value;
-    if rmp::decode::read_map_len(&mut rest).ok()? != 1 {
-        return None;
-    }
-    let (code, details) = rmp::decode::read_str_from_slice(rest).ok()?;
-    Some((code, Some(details)))
-}
-
-fn write_failure(reason: &str, message: &str, out: &mut Vec<u8>) {
-    out.extend_from_slice(b",\"failure\":{\"reason\":\"");
-    out.extend_from_slice(reason.as_bytes());
-    out.extend_from_slice(b"\",\"message\":");
-    write_string(message, out);
-    out.push(b'}');
+    let value = |value: &[u8], out: &mut Vec<u8>| {
+        write_value(value, out);
+        true
+    };
+    Form { events_bytes_max: usize::MAX, value }.write(entry, repeated, out);
 }
 
 /// Appends the state of an aggregate.

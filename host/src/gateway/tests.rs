@@ -89,7 +89,13 @@ impl Host {
         self.ask("GET", path, &[], "").await
     }
 
-    async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, HeaderMap, Value) {
+    pub(crate) async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> (u16, HeaderMap, Value) {
         let answer = self.client().request(method, path, headers, body.as_bytes().to_vec()).await.unwrap();
         let body =
             serde_json::from_slice(&answer.body).unwrap_or(Value::String(String::from_utf8_lossy(&answer.body).into()));

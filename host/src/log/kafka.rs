@@ -4,6 +4,7 @@
 //! [`copy`] what of it is kept here. docs/kafka.md names the rules R1 to R13, each of which closes a double decision that
 //! was seen on a real broker.
 
+pub mod asyncapi;
 pub mod bounds;
 pub mod commit;
 pub mod copy;

@@ -1,124 +1,23 @@
 //! The value of an `ordain.outcome` record: the outcome object of the HTTP API, as JSON or as MessagePack.
 
-use ordain_sdk::contract::Frames;
-
 use super::pack::{self, Item, Reader};
 use super::value::to_json;
-use crate::json::text::{write_hex, write_number, write_string};
 use crate::log::{Answer, Entry, Lsn};
 use crate::message::FailureReason;
+use crate::outcome::{Form, Word, code_and_details, events};
 
 /// Bytes of events that a repeated answer still shows. They are in the log already, and JSON may take six times as many
 /// bytes: a record of all of them could be one that the broker refuses.
 pub const REPEATED_EVENTS_BYTES_MAX: usize = 128 * 1024;
 
-/// The word of an answer; none for one that only points at another.
-fn word(answer: &Answer<'_>) -> Option<&'static str> {
-    match answer {
-        Answer::Accepted { .. } => Some("accepted"),
-        Answer::Rejected(_) => Some("rejected"),
-        Answer::Conflict { .. } => Some("conflict"),
-        Answer::Failed { .. } => Some("failed"),
-        Answer::Repeated { .. } => None,
-    }
-}
-
-/// The events to show, each with its version.
-fn events<'a>(entry: &Entry<'a>, frames: &'a [u8]) -> impl Iterator<Item = (u64, &'a [u8])> {
-    (entry.version_before() + 1..).zip(Frames(frames).map_while(Result::ok))
-}
-
 /// Appends the outcome as JSON; gives `false`, with rubbish appended, if JSON cannot hold it.
 pub fn write_json(entry: &Entry<'_>, repeated: bool, out: &mut Vec<u8>) -> bool {
-    out.extend_from_slice(b"{\"command_id\":");
-    write_string(entry.command_id, out);
-    out.extend_from_slice(b",\"type\":");
-    write_string(entry.aggregate_type, out);
-    out.extend_from_slice(b",\"id\":");
-    write_string(entry.aggregate_id, out);
-    if let Some(word) = word(&entry.answer) {
-        out.extend_from_slice(b",\"outcome\":\"");
-        out.extend_from_slice(word.as_bytes());
-        out.push(b'"');
-    }
-    out.extend_from_slice(b",\"version\":");
-    write_number(entry.head.version, out);
-    let held = write_answer_json(entry, out);
-    out.extend_from_slice(b",\"module\":\"sha256:");
-    write_hex(&entry.head.module.0, out);
-    out.push(b'"');
-    if repeated {
-        out.extend_from_slice(b",\"replayed\":true");
-    }
-    out.push(b'}');
-    held
-}
-
-fn write_answer_json(entry: &Entry<'_>, out: &mut Vec<u8>) -> bool {
-    match entry.answer {
-        Answer::Accepted { events: frames, .. } if frames.len() <= REPEATED_EVENTS_BYTES_MAX => {
-            out.extend_from_slice(b",\"events\":[");
-            for (n, (version, event)) in events(entry, frames).enumerate() {
-                out.extend_from_slice(if n == 0 { b"{\"version\":" } else { b",{\"version\":" });
-                write_number(version, out);
-                out.extend_from_slice(b",\"event\":");
-                if !to_json(event, out) {
-                    return false;
-                }
-                out.push(b'}');
-            }
-            out.push(b']');
-            true
-        }
-        Answer::Accepted { .. } | Answer::Repeated { .. } => true,
-        Answer::Rejected(rejection) => write_rejection_json(rejection, out),
-        Answer::Conflict { actual } => {
-            out.extend_from_slice(b",\"conflict\":{\"expected\":");
-            write_number(entry.expected_version.unwrap_or(0), out);
-            out.extend_from_slice(b",\"actual\":");
-            write_number(actual, out);
-            out.push(b'}');
-            true
-        }
-        Answer::Failed { reason, message } => {
-            out.extend_from_slice(b",\"failure\":{\"reason\":\"");
-            out.extend_from_slice(reason.as_str().as_bytes());
-            out.extend_from_slice(b"\",\"message\":");
-            write_string(message, out);
-            out.push(b'}');
-            true
-        }
-    }
-}
-
-/// Rules may reject with any value; one without a tag is all details.
-fn write_rejection_json(rejection: &[u8], out: &mut Vec<u8>) -> bool {
-    out.extend_from_slice(b",\"rejection\":{");
-    let (code, details) = code_and_details(rejection);
-    if let Some(code) = code {
-        out.extend_from_slice(b"\"code\":");
-        write_string(code, out);
-    }
-    if let Some(details) = details {
-        out.extend_from_slice(if code.is_some() { b",\"details\":" } else { b"\"details\":" });
-        if !to_json(details, out) {
-            return false;
-        }
-    }
-    out.push(b'}');
-    true
-}
-
-fn code_and_details(rejection: &[u8]) -> (Option<&str>, Option<&[u8]>) {
-    match pack::tagged(rejection) {
-        Some((code, details)) => (Some(code), details),
-        None => (None, Some(rejection)),
-    }
+    Form { events_bytes_max: REPEATED_EVENTS_BYTES_MAX, value: to_json }.write(entry, repeated, out)
 }
 
 /// Appends the outcome as MessagePack, which holds every one.
 pub fn write_messagepack(entry: &Entry<'_>, repeated: bool, out: &mut Vec<u8>) {
-    let word = word(&entry.answer);
+    let word = Word::of(&entry.answer).map(Word::as_str);
     let shown = match entry.answer {
         Answer::Accepted { events, .. } => events.len() <= REPEATED_EVENTS_BYTES_MAX,
         Answer::Repeated { .. } => false,

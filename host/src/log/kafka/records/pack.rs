@@ -132,17 +132,6 @@ pub fn only(bytes: &[u8]) -> Option<Item<'_>> {
     Reader(bytes).item()
 }
 
-/// Tag and content of a value in serde's externally tagged form; no content for a unit variant. `None` if it has
-/// another form.
-pub fn tagged(value: &[u8]) -> Option<(&str, Option<&[u8]>)> {
-    let mut from = Reader(value);
-    match from.item()? {
-        Item::Str(tag) if from.0.is_empty() => Some((std::str::from_utf8(tag).ok()?, None)),
-        Item::Map(1) => Some((from.text()?, Some(from.0))),
-        _ => None,
-    }
-}
-
 /// Appends one value with every number, string and length in its shortest form, as the host's reader of JSON writes it:
 /// the same command has the same bytes, whoever wrote it.
 ///
@@ -248,14 +237,5 @@ mod tests {
             assert!(canonical(bad, &mut Vec::new()).is_err(), "{bad:02x?}");
         }
         assert!(!is_value(&[0x91; 100_000]));
-    }
-
-    #[test]
-    fn tags_are_found() {
-        assert_eq!(tagged(b"\xa1a"), Some(("a", None)));
-        assert_eq!(tagged(b"\x81\xa1a\x05"), Some(("a", Some(&b"\x05"[..]))));
-        for other in [&b"\x05"[..], b"\x82\xa1a\x05\xa1b\x05", b"\x81\x05\x05", b"\xa1\xff", b"\x80"] {
-            assert_eq!(tagged(other), None);
-        }
     }
 }

@@ -6,10 +6,11 @@ use std::ffi::CStr;
 use ordain_sdk::contract::Frames;
 
 use super::value::to_json;
-use super::{JSON, MESSAGEPACK, OUTCOME, Outgoing, SPEC_VERSION, ValueForm, name, outcome, pack, time};
+use super::{JSON, MESSAGEPACK, OUTCOME, Outgoing, SPEC_VERSION, ValueForm, name, outcome, time};
 use crate::json::text::{Digits, hex, write_number};
 use crate::log::{Answer, Entry};
 use crate::message::Digest;
+use crate::outcome::tagged;
 
 /// Most headers of a record.
 const HEADERS: usize = 18;
@@ -127,7 +128,7 @@ impl Writer {
             self.kind.clear();
             self.kind.extend_from_slice(entry.aggregate_type.as_bytes());
             self.kind.push(b'.');
-            let tag = pack::tagged(event).map(|(tag, _)| tag).filter(|tag| tag.len() <= TAG_BYTES_MAX);
+            let tag = tagged(event).map(|(tag, _)| tag).filter(|tag| tag.len() <= TAG_BYTES_MAX);
             self.kind.extend_from_slice(tag.unwrap_or("event").as_bytes());
             self.value.clear();
             let json = self.form == ValueForm::Json && to_json(event, &mut self.value);
