@@ -55,7 +55,8 @@ fn start(brokers: &str, prefix: &str, lane: u32) -> anyhow::Result<[JoinHandle<a
     let topics = [format!("{prefix}account.events")];
     let producer = Producer::new(&producer_config(brokers, &format!("{prefix}{lane}")), &topics).map_err(told)?;
     producer.init(TIMEOUT).map_err(told)?;
-    let reads = std::thread::Builder::new().name("floor-reads".into()).spawn(move || read(consumer, &partitions, &to))?;
+    let reads =
+        std::thread::Builder::new().name("floor-reads".into()).spawn(move || read(consumer, &partitions, &to))?;
     let writes = std::thread::Builder::new().name("floor-writes".into()).spawn(move || write(&producer, &from))?;
     Ok([reads, writes])
 }

@@ -42,7 +42,9 @@ pub fn killed(setting: &Setting, place: &Place, running: Running, first: u64) ->
                     came = Some(clock::since(began.0));
                 }
             })?;
-            if answered.count > 2 * RATE && let Some(old) = old.take() {
+            if answered.count > 2 * RATE
+                && let Some(old) = old.take()
+            {
                 old.kill()?;
                 began = (clock::now_ns(), ordain::clock::now_ms());
                 new = Some(place.begin(setting)?);
