@@ -233,7 +233,7 @@ impl Bench<'_> {
 
     /// A broker that was just started is slow for half a minute, whoever uses it.
     fn warm_up(&mut self) -> anyhow::Result<()> {
-        let place = Place::make(self.setting, System::Ordain, "warm.")?;
+        let place = Place::make(self.setting, System::Ordain, "warm")?;
         let count = 500_000;
         let (_, running) = saturation::run(self.setting, &place, 0, count)?;
         rates::run(self.setting, &place, &running, count, (10_000, 0, 30))?;
@@ -243,7 +243,7 @@ impl Bench<'_> {
     fn case(&mut self, case: &Case, round: u32) -> anyhow::Result<()> {
         let setting = self.setting;
         let system = case.system;
-        let place = Place::make(setting, system, &format!("r{round}-{}.", system.name()))?;
+        let place = Place::make(setting, system, &format!("round-{round}"))?;
         let backlog = if case.saturation { setting.pick(400_000, 1_500_000) } else { ACCOUNTS + 200_000 };
         let (saturated, mut running) = saturation::run(setting, &place, 0, backlog)?;
         if case.saturation {

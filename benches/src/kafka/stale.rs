@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// # Errors
 /// If a system or the broker fails.
 pub fn run(setting: &Setting, system: System) -> anyhow::Result<u64> {
-    let place = Place::make(setting, system, &format!("stale-{}.", system.name()))?;
+    let place = Place::make(setting, system, "stale")?;
     let running = place.start(setting)?;
     let brokers = &setting.brokers;
     let mut reader = Reader::from(brokers, &place.prefix, &[0; PARTITIONS as usize])?;

@@ -87,11 +87,13 @@ impl Drop for Process {
 }
 
 impl Place {
-    /// Makes folder, settings and topics: those that `ordain topics create` makes, for every system.
+    /// Makes folder, settings and topics for a part of the run: those that `ordain topics create` makes, for every system.
     ///
     /// # Errors
     /// If they cannot be made.
-    pub fn make(setting: &Setting, system: System, prefix: &str) -> anyhow::Result<Self> {
+    pub fn make(setting: &Setting, system: System, part: &str) -> anyhow::Result<Self> {
+        // A broker may be used for several runs.
+        let prefix = format!("bench-{}-{part}-{}.", std::process::id(), system.name());
         let folder = setting.folder.join(prefix.trim_end_matches('.'));
         let launch = Launch { patience: PATIENCE, ..Launch::below(&setting.ordain, &folder) };
         fs::create_dir_all(&launch.modules)?;
@@ -107,7 +109,7 @@ impl Place {
         let made = Command::new(&setting.ordain).args(["topics", "create", "account", "--config", &config]).output()?;
         ensure!(made.status.success(), "topics were not made: {}", String::from_utf8_lossy(&made.stderr));
         let flags = vec!["--config".to_owned(), config];
-        Ok(Self { system, prefix: prefix.to_owned(), folder, launch: Launch { flags, ..launch } })
+        Ok(Self { system, prefix, folder, launch: Launch { flags, ..launch } })
     }
 
     /// Starts the system and waits until it says that it runs.
