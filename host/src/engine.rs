@@ -1,5 +1,6 @@
 //! What the ways in (HTTP, CLI in one process, Kafka later) see of the running system. They know no lane and no log.
 
+mod awaited;
 mod reply;
 mod views;
 
@@ -19,7 +20,8 @@ use crate::lane::inbox::{Asked, Control, Inbox, Read};
 use crate::message::{AggregateId, AggregateType, CommandId, Digest, partition_of};
 use crate::store::Store;
 
-pub use reply::{Answered, Appended, Awaited, Fed, Reply, ReplyBox, Submission, Unanswered};
+pub use awaited::{Awaited, Fed};
+pub use reply::{Answered, Appended, Reply, ReplyBox, Submission, Unanswered};
 pub use views::{History, HistoryEvent, ReadError, Refused, StateView, Status};
 
 /// The running system. Cheap to clone.

@@ -379,9 +379,13 @@ impl Lane {
         }
     }
 
-    /// Hands the staged block over, if there is one and none is on its way.
+    /// Hands the staged block over, if there is one and none is on its way. What waits already goes along, as far as the
+    /// block has room: a commit costs the same with few commands and with many.
     fn commit(&mut self) -> Result<(), LogError> {
         if self.in_flight.is_some() || self.proving || self.staged.block.is_empty() {
+            return Ok(());
+        }
+        if self.appetite() > 0 && self.inbox.has_commands() {
             return Ok(());
         }
         let Staged { block, waiters } = std::mem::take(&mut self.staged);

@@ -1,11 +1,11 @@
 //! Answers on their way to whoever waits for them: one caller, one stream, or whoever asks for an offset of a log of
-//! commands.
+//! commands ([`Awaited`]).
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, oneshot};
 
+use super::Awaited;
 use crate::log::{Block, Entry};
 use crate::message::{AggregateId, AggregateType, Command, CommandId};
 
@@ -33,7 +33,7 @@ pub enum Reply {
 
 impl Reply {
     /// Whether nobody waits for it any more, as far as that can be seen.
-    fn is_given_up(&self) -> bool {
+    pub(super) fn is_given_up(&self) -> bool {
         match self {
             Self::Once(to) => to.is_closed(),
             Self::Taken(to) => to.is_closed(),
@@ -54,92 +54,6 @@ impl Reply {
                 }
             }
         }
-    }
-}
-
-/// A command of a log of commands that was answered: its stream and its offset there.
-pub type Fed = (u32, u64, Answered);
-
-/// Answers to commands of a log of commands: those that were given lately, and who waits for one.
-#[derive(Debug, Default)]
-pub struct Awaited(Mutex<AwaitedInner>);
-
-#[derive(Debug, Default)]
-struct AwaitedInner {
-    waiting: HashMap<(u32, u64), Reply>,
-    /// Oldest first; of each stream in the order of its offsets.
-    answered: VecDeque<Fed>,
-    /// The newest answered offset of each stream.
-    newest: HashMap<u32, u64>,
-}
-
-/// Answers that are kept for those who ask late.
-const ANSWERED_KEPT: usize = 4_096;
-/// Most who wait for an answer, those who gave up included.
-const AWAITED_MAX: usize = 65_536;
-
-impl Awaited {
-    /// Commands were answered, given in the order of each stream's offsets.
-    pub fn answered(&self, answers: impl IntoIterator<Item = Fed>) {
-        let mut inner = self.0.lock().expect("no panic while held");
-        let mut replies = Vec::new();
-        for (stream, offset, answer) in answers {
-            if !inner.waiting.is_empty()
-                && let Some(reply) = inner.waiting.remove(&(stream, offset))
-            {
-                replies.push((reply, answer.clone()));
-            }
-            if inner.answered.len() == ANSWERED_KEPT {
-                inner.answered.pop_front();
-            }
-            match inner.answered.back() {
-                // Usually many of one stream in a row: only the last of them needs to be known as the newest.
-                Some(&(before, last, _)) if before != stream => drop(inner.newest.insert(before, last)),
-                _ => {}
-            }
-            inner.answered.push_back((stream, offset, answer));
-        }
-        drop(inner);
-        for (reply, answer) in replies {
-            reply.send(Ok(answer));
-        }
-    }
-
-    /// Gives `reply` the answer to the command at an offset as soon as it is there. One that was given long ago does not
-    /// come: it is asked for by the command's id.
-    pub fn expect(&self, stream: u32, offset: u64, reply: Reply) {
-        let mut inner = self.0.lock().expect("no panic while held");
-        if let Some(answered) = inner.find(stream, offset) {
-            drop(inner);
-            return reply.send(Ok(answered));
-        }
-        if inner.waiting.len() >= AWAITED_MAX {
-            inner.waiting.retain(|_, one| !one.is_given_up());
-        }
-        if inner.waiting.len() < AWAITED_MAX {
-            inner.waiting.insert((stream, offset), reply);
-        } else {
-            reply.send(Err(Unanswered::Interrupted));
-        }
-    }
-
-    /// The lane is lost: whoever waits asks its next owner.
-    pub fn forget(&self) {
-        let inner = std::mem::take(&mut *self.0.lock().expect("no panic while held"));
-        for reply in inner.waiting.into_values() {
-            reply.send(Err(Unanswered::Interrupted));
-        }
-    }
-}
-
-impl AwaitedInner {
-    fn find(&self, stream: u32, offset: u64) -> Option<Answered> {
-        let last = self.answered.back().filter(|(of, ..)| *of == stream).map(|(_, last, _)| last);
-        if last.or_else(|| self.newest.get(&stream)).is_none_or(|newest| offset > *newest) {
-            return None;
-        }
-        let found = self.answered.iter().rev().find(|(of, at, _)| (*of, *at) == (stream, offset));
-        found.map(|(.., answered)| answered.clone())
     }
 }
 

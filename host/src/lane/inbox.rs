@@ -282,6 +282,12 @@ impl Inbox {
         self.lock().work.commands.is_empty()
     }
 
+    /// Whether a command waits that may be taken.
+    pub fn has_commands(&self) -> bool {
+        let queues = self.lock();
+        !queues.work.commands.is_empty() || queues.has_fed()
+    }
+
     /// Takes everything out without waiting and answers every command with `with`.
     pub fn answer_all(&self, with: &Unanswered) {
         let work = std::mem::take(&mut self.lock().work);

@@ -402,8 +402,9 @@ impl Host {
     fn feed_config(&self) -> ClientConfig {
         let mut config = self.consumer_config();
         for (name, value) in [
-            ("queued.min.messages", "50000"),
-            ("queued.max.messages.kbytes", "65536"),
+            ("queued.min.messages", "20000"),
+            ("queued.max.messages.kbytes", "16384"),
+            ("fetch.message.max.bytes", "2097152"),
             ("fetch.wait.max.ms", "500"),
             ("fetch.queue.backoff.ms", "5"),
         ] {

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::mem::MaybeUninit;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -16,6 +17,8 @@ use crate::log::kafka::records::{HeaderView, RecordView};
 
 /// Records taken at once.
 const BATCH: usize = 1_000;
+/// Most headers of one record that are read.
+const HEADERS_MAX: usize = 256;
 
 /// A partition to read, and from where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,9 +153,10 @@ impl Consumer {
             }
             return Err(fail(place, text));
         }
-        let mut headers: [HeaderView<'_>; 256] = [(&[], None); 256];
+        // Only those that are there are written: the whole array would be 8 KB for each record.
+        let mut room = [const { MaybeUninit::<HeaderView<'_>>::uninit() }; HEADERS_MAX];
         // SAFETY: the message lives, and so does what its headers point to.
-        let count = unsafe { read_headers(message, &mut headers) };
+        let headers = unsafe { read_headers(message, &mut room) };
         let bytes = |at: *mut c_void, length: usize| {
             // SAFETY: librdkafka gives pointer and length of bytes that live as long as the message.
             (!at.is_null()).then(|| unsafe { std::slice::from_raw_parts(at.cast::<u8>().cast_const(), length) })
@@ -160,12 +164,8 @@ impl Consumer {
         let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
         // SAFETY: the message lives.
         let timestamp_ms = unsafe { sys::rd_kafka_message_timestamp(message, &raw mut kind) };
-        let view = RecordView {
-            key: bytes(it.key, it.key_len),
-            value: bytes(it.payload, it.len),
-            headers: &headers[..count],
-            timestamp_ms,
-        };
+        let view =
+            RecordView { key: bytes(it.key, it.key_len), value: bytes(it.payload, it.len), headers, timestamp_ms };
         *records += 1;
         each(place, it.offset, &view)
     }
@@ -196,28 +196,32 @@ impl Consumer {
 }
 
 /// Reads as many headers as there is room for.
-unsafe fn read_headers<'a>(message: *const sys::rd_kafka_message_t, into: &mut [HeaderView<'a>]) -> usize {
+unsafe fn read_headers<'a, 'b>(
+    message: *const sys::rd_kafka_message_t,
+    room: &'b mut [MaybeUninit<HeaderView<'a>>],
+) -> &'b [HeaderView<'a>] {
     let mut headers = std::ptr::null_mut();
     // SAFETY: the caller's message lives.
     if unsafe { sys::rd_kafka_message_headers(message, &raw mut headers) } != OK {
-        return 0;
+        return &[];
     }
     let mut count = 0;
-    while count < into.len() {
+    for slot in room.iter_mut() {
         let (mut name, mut value, mut size) = (std::ptr::null(), std::ptr::null(), 0);
         // SAFETY: the headers belong to the message.
         if unsafe { sys::rd_kafka_header_get_all(headers, count, &raw mut name, &raw mut value, &raw mut size) } != OK {
             break;
         }
         // SAFETY: name and value live as long as the message, which the caller keeps for 'a.
-        into[count] = unsafe {
+        slot.write(unsafe {
             let name = CStr::from_ptr::<'a>(name).to_bytes();
             let value = (!value.is_null()).then(|| std::slice::from_raw_parts::<'a, u8>(value.cast(), size));
             (name, value)
-        };
+        });
         count += 1;
     }
-    count
+    // SAFETY: the first `count` were written just now.
+    unsafe { std::slice::from_raw_parts(room.as_ptr().cast(), count) }
 }
 
 fn error_text(error: sys::rd_kafka_resp_err_t) -> String {

@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -37,6 +38,29 @@ pub struct Deliveries {
     pub count: u64,
     /// The brokers refused a record for what it is.
     pub refusal: Option<KafkaError>,
+    /// The mark and offset of the last record, until another mark comes: those of one partition come in a row.
+    newest: Option<(u32, i64)>,
+}
+
+impl Deliveries {
+    fn add(&mut self, mark: u32, offset: i64) {
+        self.count += 1;
+        let before = match self.newest {
+            Some((same, before)) if same == mark => Some(before),
+            _ => {
+                self.settle();
+                self.last.get(&mark).copied()
+            }
+        };
+        if before.is_some_and(|before| before >= offset) {
+            self.problem.get_or_insert(format!("offset {offset} was given after a larger one"));
+        }
+        self.newest = Some((mark, offset));
+    }
+
+    fn settle(&mut self) {
+        self.last.extend(self.newest.take());
+    }
 }
 
 /// What callbacks write.
@@ -93,11 +117,7 @@ unsafe extern "C" fn on_delivered(
         }
         return;
     }
-    deliveries.count += 1;
-    let before = deliveries.last.insert(mark, message.offset);
-    if before.is_some_and(|before| before >= message.offset) {
-        deliveries.problem.get_or_insert(format!("offset {} was given after a larger one", message.offset));
-    }
+    deliveries.add(mark, message.offset);
 }
 
 unsafe extern "C" fn on_request(
@@ -232,37 +252,26 @@ impl Producer {
         use sys::rd_kafka_vtype_t as vtype;
         let topic =
             self.topics.get(topic).ok_or_else(|| KafkaError::other("a topic that the producer was not made for"))?;
-        // SAFETY: all zeros are a valid value of this C struct.
-        let mut all: [sys::rd_kafka_vu_t; HEADERS_MAX + 6] = unsafe { std::mem::zeroed() };
+        let mut slots = Slots { all: [const { MaybeUninit::uninit() }; HEADERS_MAX + 6], count: 0 };
         let bytes = |bytes: &[u8]| sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 {
             ptr: bytes.as_ptr().cast_mut().cast(),
             size: bytes.len(),
         };
-        all[0].vtype = vtype::RD_KAFKA_VTYPE_RKT;
-        all[0].u.rkt = topic.raw;
-        all[1].vtype = vtype::RD_KAFKA_VTYPE_PARTITION;
-        all[1].u.i32_ = partition as i32;
-        all[2].vtype = vtype::RD_KAFKA_VTYPE_MSGFLAGS;
-        all[2].u.i = sys::RD_KAFKA_MSG_F_COPY as c_int;
-        all[3].vtype = vtype::RD_KAFKA_VTYPE_KEY;
-        all[3].u.mem = bytes(key);
-        all[4].vtype = vtype::RD_KAFKA_VTYPE_VALUE;
-        all[4].u.mem = bytes(value);
-        all[5].vtype = vtype::RD_KAFKA_VTYPE_OPAQUE;
-        all[5].u.ptr = mark as usize as *mut c_void;
-        let mut count = 6;
+        slots.next(vtype::RD_KAFKA_VTYPE_RKT)?.rkt = topic.raw;
+        slots.next(vtype::RD_KAFKA_VTYPE_PARTITION)?.i32_ = partition as i32;
+        slots.next(vtype::RD_KAFKA_VTYPE_MSGFLAGS)?.i = sys::RD_KAFKA_MSG_F_COPY as c_int;
+        slots.next(vtype::RD_KAFKA_VTYPE_KEY)?.mem = bytes(key);
+        slots.next(vtype::RD_KAFKA_VTYPE_VALUE)?.mem = bytes(value);
+        slots.next(vtype::RD_KAFKA_VTYPE_OPAQUE)?.ptr = mark as usize as *mut c_void;
         for (name, value) in headers {
-            let slot = all.get_mut(count).ok_or_else(|| KafkaError::other("a record has too many headers"))?;
-            slot.vtype = vtype::RD_KAFKA_VTYPE_HEADER;
-            slot.u.header = sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_2 {
+            slots.next(vtype::RD_KAFKA_VTYPE_HEADER)?.header = sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_2 {
                 name: name.as_ptr(),
                 val: value.as_ptr().cast(),
                 size: value.len() as isize,
             };
-            count += 1;
         }
-        // SAFETY: everything the array points to lives until the call returns, which copies it.
-        check(unsafe { sys::rd_kafka_produceva(self.raw, all.as_ptr(), count) })
+        // SAFETY: the first `count` are written, and everything they point to lives until the call returns, which copies it.
+        check(unsafe { sys::rd_kafka_produceva(self.raw, slots.all.as_ptr().cast(), slots.count) })
     }
 
     /// Waits until everything is delivered and commits. Returns what was delivered.
@@ -272,10 +281,16 @@ impl Producer {
     pub fn commit(&self, timeout: Duration) -> Result<Deliveries, KafkaError> {
         // SAFETY: the client lives.
         let committed = check(unsafe { sys::rd_kafka_commit_transaction(self.raw, millis(timeout)) });
-        let delivered = std::mem::take(&mut *self.seen.deliveries.lock().unwrap_or_else(PoisonError::into_inner));
+        let delivered = self.delivered();
         // A refused record is why, whatever the transaction says of it.
         committed.map_err(|error| delivered.refusal.clone().unwrap_or(error))?;
         Ok(delivered)
+    }
+
+    fn delivered(&self) -> Deliveries {
+        let mut delivered = std::mem::take(&mut *self.seen.deliveries.lock().unwrap_or_else(PoisonError::into_inner));
+        delivered.settle();
+        delivered
     }
 
     /// Gives the transaction up.
@@ -302,7 +317,25 @@ impl Producer {
     pub fn flush(&self, timeout: Duration) -> Deliveries {
         // SAFETY: the client lives. A time-out shows in the count of deliveries.
         unsafe { sys::rd_kafka_flush(self.raw, millis(timeout)) };
-        std::mem::take(&mut *self.seen.deliveries.lock().unwrap_or_else(PoisonError::into_inner))
+        self.delivered()
+    }
+}
+
+/// The parts of one record. Only those that are used are written: the whole array would be 7 KB for each record.
+struct Slots {
+    all: [MaybeUninit<sys::rd_kafka_vu_t>; HEADERS_MAX + 6],
+    count: usize,
+}
+
+impl Slots {
+    fn next(&mut self, vtype: sys::rd_kafka_vtype_t) -> Result<&mut sys::rd_kafka_vu_s__bindgen_ty_1, KafkaError> {
+        let slot = self.all.get_mut(self.count);
+        let slot = slot.ok_or_else(|| KafkaError::other("a record has too many headers"))?;
+        self.count += 1;
+        // SAFETY: all zeros are a valid value of this C struct.
+        let slot = slot.write(unsafe { std::mem::zeroed() });
+        slot.vtype = vtype;
+        Ok(&mut slot.u)
     }
 }
 

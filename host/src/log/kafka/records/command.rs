@@ -7,6 +7,8 @@
 
 pub(super) mod metadata;
 
+use std::ffi::CStr;
+
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::fields::number;
@@ -168,8 +170,8 @@ impl CommandReader {
     /// id and what it correlates with.
     fn headers(&self, headers: &[HeaderView<'_>], into: &mut Envelope) -> Result<(), Box<Defect>> {
         let mut first = None;
-        let id = keep(&mut first, single(headers, &name::ID.to_string_lossy())).flatten();
-        let other = keep(&mut first, single(headers, &name::COMMAND_ID.to_string_lossy())).flatten();
+        let id = keep(&mut first, single(headers, name::ID)).flatten();
+        let other = keep(&mut first, single(headers, name::COMMAND_ID)).flatten();
         if let Some(id) = id.or(other) {
             into.command_id = keep(&mut first, command_id(id));
         }
@@ -177,10 +179,10 @@ impl CommandReader {
         if expected {
             into.expected_version = keep(&mut first, expected_version(headers));
         }
-        if let Some(Some(id)) = keep(&mut first, single(headers, &name::CORRELATION_ID.to_string_lossy())) {
+        if let Some(Some(id)) = keep(&mut first, single(headers, name::CORRELATION_ID)) {
             into.correlation_id = keep(&mut first, correlation_id(id)).unwrap_or_default();
         }
-        if let Some(Some(trace)) = keep(&mut first, single(headers, &name::TRACEPARENT.to_string_lossy())) {
+        if let Some(Some(trace)) = keep(&mut first, single(headers, name::TRACEPARENT)) {
             // W3C Trace Context: a receiver goes on without a traceparent that it cannot read.
             let text = std::str::from_utf8(trace).ok().filter(|text| is_traceparent(text));
             into.traceparent = text.unwrap_or_default().into();
@@ -194,7 +196,7 @@ impl CommandReader {
             unreadable("the record has no value: send the command as {\"Name\":{…}}; nothing is deleted by a null")
         })?;
         self.bounded(value.len())?;
-        let content_type = single(record.headers, &name::CONTENT_TYPE.to_string_lossy())?;
+        let content_type = single(record.headers, name::CONTENT_TYPE)?;
         let body = match form_of(content_type) {
             Some(ValueForm::Json) => json::to_messagepack(value).map_err(|e| {
                 unreadable(format!(
@@ -234,10 +236,11 @@ impl CommandReader {
 }
 
 /// The value of a header that may be there once. Null is none.
-fn single<'a>(headers: &[HeaderView<'a>], name: &str) -> Result<Option<&'a [u8]>, Box<Defect>> {
-    let mut found = headers.iter().filter(|(header, _)| *header == name.as_bytes());
+fn single<'a>(headers: &[HeaderView<'a>], name: &CStr) -> Result<Option<&'a [u8]>, Box<Defect>> {
+    let mut found = headers.iter().filter(|(header, _)| *header == name.to_bytes());
     let value = found.next().and_then(|(_, value)| *value);
     if found.next().is_some() {
+        let name = name.to_string_lossy();
         return Err(unreadable(format!("the header {name} is there twice: send it once")));
     }
     Ok(value)
@@ -255,8 +258,8 @@ fn command_id(id: &[u8]) -> Result<CommandId, Box<Defect>> {
 }
 
 fn expected_version(headers: &[HeaderView<'_>]) -> Result<u64, Box<Defect>> {
+    let value = single(headers, name::EXPECTED_VERSION)?;
     let name = name::EXPECTED_VERSION.to_string_lossy();
-    let value = single(headers, &name)?;
     value.and_then(number).ok_or_else(|| {
         unreadable(format!(
             "the header {name} is {}: send the version in decimal digits, 0 if the aggregate must not exist, or leave it out",

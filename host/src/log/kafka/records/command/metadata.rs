@@ -48,7 +48,7 @@ pub fn read(headers: &[HeaderView<'_>], named_by_id: bool, limits: &Limits) -> R
             ),
         ));
     }
-    let whole = super::single(headers, &name::METADATA.to_string_lossy())?;
+    let whole = super::single(headers, name::METADATA)?;
     let mut plain = Vec::with_capacity(count);
     for (n, (header, value)) in headers.iter().enumerate() {
         let overruled = || headers[n + 1..].iter().any(|(later, _)| later == header);
