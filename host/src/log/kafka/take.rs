@@ -126,7 +126,10 @@ fn replay_copy(host: &Host, from: Lsn, replay: &mut dyn FnMut(&Block) -> Result<
     let reader = host.copy.reader();
     let end = reader.end();
     for block in reader.iterate(from.min(end), end) {
-        replay(&block?)?;
+        let block = block?;
+        if block.count() > 0 {
+            replay(&block)?;
+        }
     }
     Ok(())
 }
