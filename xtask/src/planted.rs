@@ -33,6 +33,7 @@ planted! {
     "r1-init-alone", "R1", "ownership::an_overtaken_owner_reads_what_it_missed_before_it_goes_on";
     "r2-end-offset", "R2", "ownership::a_restore_waits_for_its_own_record_behind_an_open_transaction";
     "r4-gap", "R4", "ownership::a_gap_in_the_numbers_is_refused";
+    "r4-repeat", "R4", "ownership::a_record_that_comes_again_is_refused_with_a_copy_too";
     "r5-reset", "R5", "ownership::commands_that_are_missing_stop_the_feed";
     "r6-no-size", "R6", "whole::an_answer_that_its_topic_does_not_take_fails_alone";
     "r6-parked", "R6", "whole::a_record_that_cannot_be_read_is_answered_in_its_turn";

@@ -71,7 +71,7 @@ pub async fn run(field: &Field) -> anyhow::Result<Counts> {
     eventually("the topic of commands taking more again", PATIENCE, fits).await?;
 
     // Too little for any answer: the host says so, and so does the next one that starts.
-    admin.bound(&events, 500).await?;
+    admin.bound(&events, 100).await?;
     let _unanswered = bank.post(&homes[0], "nowhere", DEPOSIT).await;
     let says =
         |text: &str| text.contains("max.message.bytes") && text.contains(&events) && text.contains("kafka-configs.sh");

@@ -13,6 +13,7 @@
 //! any other was aborted by the init. What was written under an earlier epoch after it is refused by the brokers.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use super::Host;
@@ -132,7 +133,10 @@ fn replay_copy(host: &Host, from: Lsn, replay: &mut dyn FnMut(&Block) -> Result<
     let reader = host.copy.reader();
     let end = reader.end();
     for block in reader.iterate(from.min(end), end) {
-        replay(&block?)?;
+        let block = block?;
+        if block.count() > 0 {
+            replay(&block)?;
+        }
     }
     Ok(())
 }
@@ -143,10 +147,10 @@ struct Partition {
     assembler: Assembler,
     /// The record that the copy holds: its offset and number, until it was seen again.
     known: Option<(i64, u64)>,
+    /// Numbers of the records that the copy holds and that come next.
+    copied: Range<u64>,
     /// Number of the last record that the copy holds, until it was seen: Kafka must have all that the copy has.
     unseen: Option<u64>,
-    /// Offset of the last record that was taken.
-    last: Option<i64>,
     done: bool,
 }
 
@@ -207,7 +211,8 @@ fn begin(host: &Host, stream: &Stream) -> Partition {
     let mut assembler = Assembler::new(stream.of.clone(), &topic, stream.partition, stream.number);
     assembler.resume(progress.next_sequence, progress.next_command_offset);
     let unseen = progress.next_sequence.checked_sub(1);
-    Partition { stream: stream.clone(), assembler, known: progress.seen, unseen, last: None, done: false }
+    let copied = progress.seen.map_or(0, |(_, number)| number)..progress.next_sequence;
+    Partition { stream: stream.clone(), assembler, known: progress.seen, copied, unseen, done: false }
 }
 
 /// Answers on their way into the copy and to the lane.
@@ -261,11 +266,11 @@ impl Partition {
             }
             return Ok(());
         }
-        if sequence.is_some_and(|sequence| sequence < self.assembler.next_sequence()) && self.last.is_none() {
-            // The copy has it.
+        if sequence == Some(self.copied.start) && !self.copied.is_empty() {
+            // The copy has it. One that comes again, or behind a missing one, is not what comes next: it is refused below.
+            self.copied.start += 1;
             return Ok(());
         }
-        self.last = Some(offset);
         let place = u64::try_from(offset).unwrap_or(0);
         if let Some(restored) = self.assembler.record(place, record)? {
             into.block.push(&restored.head, restored.command, &restored.answer);

@@ -141,6 +141,24 @@ fn a_gap_in_the_numbers_is_refused() {
     assert!(matches!(error, LogError::Corrupt(_)) && named.iter().all(|word| text.contains(word)), "{text}");
 }
 
+/// Somebody wrote the last record once more. A host whose copy had the first one took the second for the same.
+#[test]
+fn a_record_that_comes_again_is_refused_with_a_copy_too() {
+    let Some(brokers) = brokers() else { return };
+    let real = Real::new(&brokers);
+    let copy = tempfile::tempdir().expect("a folder");
+    let mut owner = Owner::taken(&real, 0);
+    owner.write("a");
+    owner.write("b");
+    let take = || real.lane_in(copy.path(), 0, Box::new(|_| {})).take(Lsn(0), &mut |_| Ok(()));
+    take().expect("the lane can be had");
+    owner.next = 1;
+    intrude(&real, &owner.block("b"));
+    let error = take().expect_err("a record is there twice");
+    let text = error.to_string();
+    assert!(matches!(error, LogError::Corrupt(_)) && text.contains("ce_logsequence 1, but 2 comes next"), "{text}");
+}
+
 /// Commands were deleted before they were read, or their topic was cut off. The reader was moved to the next one that
 /// there was, without a word.
 #[test]
