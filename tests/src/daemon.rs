@@ -159,6 +159,22 @@ impl Starting {
         bail!("the daemon was not ready within {patience} s; its output ends:\n{}", self.output.tail())
     }
 
+    /// Lets it stand still (`SIGSTOP`) until [`Self::resume`].
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn pause(&self) -> anyhow::Result<()> {
+        Ok(kill_process(Pid::from_child(&self.process.0), Signal::STOP)?)
+    }
+
+    /// Lets it go on (`SIGCONT`).
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn resume(&self) -> anyhow::Result<()> {
+        Ok(kill_process(Pid::from_child(&self.process.0), Signal::CONT)?)
+    }
+
     /// Where it is, once it is ready.
     fn addresses(&self) -> Option<Addresses> {
         let addresses: Addresses = serde_json::from_slice(&fs::read(&self.run_file).ok()?).ok()?;
@@ -238,6 +254,22 @@ impl Daemon {
     /// What it said so far.
     pub fn said(&self) -> String {
         self.output.text()
+    }
+
+    /// Lets it stand still (`SIGSTOP`) until [`Self::resume`].
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn pause(&self) -> anyhow::Result<()> {
+        Ok(kill_process(Pid::from_child(&self.process.0), Signal::STOP)?)
+    }
+
+    /// Lets it go on (`SIGCONT`).
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn resume(&self) -> anyhow::Result<()> {
+        Ok(kill_process(Pid::from_child(&self.process.0), Signal::CONT)?)
     }
 
     /// Waits until it ends by itself.

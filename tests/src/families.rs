@@ -5,7 +5,7 @@ pub mod asking;
 pub mod disk;
 pub mod folder;
 pub mod hostile;
-pub mod hosts;
+pub mod kafka;
 pub mod kills;
 pub mod promises;
 pub mod restarts;
@@ -23,18 +23,22 @@ pub type Running<'a> = Pin<Box<dyn Future<Output = anyhow::Result<Counts>> + Sen
 pub struct Family {
     /// Its name.
     pub name: &'static str,
+    /// Whether it is about the log on Kafka, and starts brokers.
+    pub on_kafka: bool,
     /// Runs it on a field.
     pub run: for<'a> fn(&'a Field) -> Running<'a>,
 }
 
 macro_rules! families {
-    ($($name:literal => $run:path;)+) => {
+    ($(on_kafka: $on_kafka:literal; $($name:literal => $run:path;)+)+) => {
         /// All of them.
-        pub const ALL: &[Family] = &[$(Family { name: $name, run: |field| Box::pin($run(field)) }),+];
+        pub const ALL: &[Family] =
+            &[$($(Family { name: $name, on_kafka: $on_kafka, run: |field| Box::pin($run(field)) },)+)+];
     };
 }
 
 families! {
+    on_kafka: false;
     "kills" => kills::run;
     "swaps" => swaps::run;
     "folder" => folder::run;
@@ -42,7 +46,14 @@ families! {
     "restarts" => restarts::run;
     "disk" => disk::run;
     "promises" => promises::run;
-    "hosts" => hosts::run;
+    on_kafka: true;
+    "hosts" => kafka::hosts::run;
+    "points" => kafka::points::run;
+    "zombies" => kafka::zombies::run;
+    "endtxn" => kafka::endtxn::run;
+    "crossed" => kafka::crossed::run;
+    "expired" => kafka::expired::run;
+    "foreign" => kafka::foreign::run;
 }
 
 /// A family by its name.

@@ -5,7 +5,8 @@
 //! the system, processes end with the value that started them.
 //!
 //! Reading order: [`daemon`] is the process, [`stage`] what is done to it, [`command`], [`client`] and [`hand`] those
-//! who ask, [`witness`] what they saw, [`load`] many of them, [`families`] what is put to the test.
+//! who ask, [`witness`] what they saw, [`load`] many of them, [`kafka`] several hosts on a broker, [`families`] what is
+//! put to the test.
 
 pub mod client;
 pub mod clock;
@@ -16,6 +17,7 @@ pub mod families;
 pub mod field;
 pub mod figures;
 pub mod hand;
+pub mod kafka;
 pub mod load;
 pub mod rules;
 pub mod stage;

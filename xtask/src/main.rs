@@ -14,7 +14,8 @@ cargo xtask COMMAND
   demo [--commands N]                       build everything, run the story, print the report
   test [FILTER]                             everything that proves a promise
   bench core [--quick]                      the figures, as a table and target/reports/bench-core.json
-  torture --minutes N [--seed S]            the fault families of the tests, at any length
+  torture [--kafka] --minutes N [--seed S]  the fault families of the tests, at any length: those on the embedded log, or
+                                            those on Apache Kafka, which start their brokers
   kafka up | down | tool                    a real broker without Docker; `cargo xtask kafka` says more
   tidy                                      the repository's own rules
   guests                                    build the modules that demo and tests use
