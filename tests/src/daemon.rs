@@ -47,6 +47,15 @@ pub struct Addresses {
 #[derive(Debug)]
 struct Process(Child);
 
+impl Process {
+    fn signal(&mut self, signal: Signal) -> anyhow::Result<()> {
+        if let Some(status) = self.0.try_wait()? {
+            bail!("the daemon had ended by itself with {status}");
+        }
+        Ok(kill_process(Pid::from_child(&self.0), signal)?)
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         // Both fail only if the process is gone already.
@@ -162,17 +171,17 @@ impl Starting {
     /// Lets it stand still (`SIGSTOP`) until [`Self::resume`].
     ///
     /// # Errors
-    /// What the system says.
-    pub fn pause(&self) -> anyhow::Result<()> {
-        Ok(kill_process(Pid::from_child(&self.process.0), Signal::STOP)?)
+    /// If it had ended by itself before.
+    pub fn pause(&mut self) -> anyhow::Result<()> {
+        self.process.signal(Signal::STOP)
     }
 
     /// Lets it go on (`SIGCONT`).
     ///
     /// # Errors
-    /// What the system says.
-    pub fn resume(&self) -> anyhow::Result<()> {
-        Ok(kill_process(Pid::from_child(&self.process.0), Signal::CONT)?)
+    /// If it had ended before.
+    pub fn resume(&mut self) -> anyhow::Result<()> {
+        self.process.signal(Signal::CONT)
     }
 
     /// Where it is, once it is ready.
@@ -259,17 +268,17 @@ impl Daemon {
     /// Lets it stand still (`SIGSTOP`) until [`Self::resume`].
     ///
     /// # Errors
-    /// What the system says.
-    pub fn pause(&self) -> anyhow::Result<()> {
-        Ok(kill_process(Pid::from_child(&self.process.0), Signal::STOP)?)
+    /// If it had ended by itself before.
+    pub fn pause(&mut self) -> anyhow::Result<()> {
+        self.process.signal(Signal::STOP)
     }
 
     /// Lets it go on (`SIGCONT`).
     ///
     /// # Errors
-    /// What the system says.
-    pub fn resume(&self) -> anyhow::Result<()> {
-        Ok(kill_process(Pid::from_child(&self.process.0), Signal::CONT)?)
+    /// If it had ended before.
+    pub fn resume(&mut self) -> anyhow::Result<()> {
+        self.process.signal(Signal::CONT)
     }
 
     /// Waits until it ends by itself.

@@ -5,6 +5,7 @@ pub mod asking;
 pub mod disk;
 pub mod folder;
 pub mod hostile;
+pub mod hosts;
 pub mod kafka;
 pub mod kills;
 pub mod promises;
@@ -47,7 +48,7 @@ families! {
     "disk" => disk::run;
     "promises" => promises::run;
     on_kafka: true;
-    "hosts" => kafka::hosts::run;
+    "hosts" => hosts::run;
     "points" => kafka::points::run;
     "zombies" => kafka::zombies::run;
     "endtxn" => kafka::endtxn::run;

@@ -6,7 +6,7 @@ mod tidy;
 use std::process::ExitCode;
 
 use xtask::kafka::{Cluster, Spec};
-use xtask::run::{self, Failed, cargo, program};
+use xtask::run::{self, Failed, cargo, program, program_with};
 
 const HELP: &str = "\
 cargo xtask COMMAND
@@ -192,5 +192,10 @@ fn torture(rest: &[&str]) -> Result<(), Failed> {
     guests(Targets::Programs)?;
     let mut args = vec!["--ordain", "target/release/ordain", "--guests", "target/guests"];
     args.extend(rest);
-    program("target/release/ordain-torture", &args)
+    if !rest.contains(&"--kafka") {
+        return program("target/release/ordain-torture", &args);
+    }
+    // For the families that do nothing to their broker; the others start one each. It ends with this process.
+    let broker = Cluster::private(&Spec::named("torture"))?;
+    program_with("target/release/ordain-torture", &args, &[("ORDAIN_TEST_KAFKA", &broker.bootstrap())])
 }

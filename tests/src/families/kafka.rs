@@ -6,7 +6,6 @@ pub mod crossed;
 pub mod endtxn;
 pub mod expired;
 pub mod foreign;
-pub mod hosts;
 pub mod points;
 pub mod zombies;
 

@@ -29,7 +29,7 @@ const ACCOUNTS: usize = 3;
 /// Every so many commands one is sent again, and its id used for another.
 const REPEATED: u64 = 5;
 /// How long a host may take before another one is asked.
-const TURN: Duration = Duration::from_secs(2);
+const TURN: Duration = Duration::from_millis(500);
 /// How long a command may be without an answer.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two attempts.
@@ -187,8 +187,8 @@ struct Worker {
     partition: u32,
     pulse: Arc<Pulse>,
     witness: Arc<Mutex<Witness>>,
-    /// Attempts that were not waited for any longer.
-    late: Vec<JoinHandle<Attempt>>,
+    /// Attempts that were not waited for any longer, and the hosts that are still to answer them.
+    late: Vec<(SocketAddr, JoinHandle<Attempt>)>,
 }
 
 impl Worker {
@@ -204,7 +204,7 @@ impl Worker {
             self.one(n, account).await.with_context(|| format!("the client of partition {}", self.partition))?;
             self.pulse.heard[self.partition as usize].fetch_add(1, Ordering::AcqRel);
         }
-        for late in self.late {
+        for (_, late) in self.late {
             late.await??;
         }
         self.witness.lock().unwrap_or_else(PoisonError::into_inner).flush()?;
@@ -260,10 +260,7 @@ impl Worker {
                 command.command_id,
                 PATIENCE.as_secs()
             );
-            let host = {
-                let hosts = self.pulse.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-                hosts[(n + attempt) as usize % hosts.len()]
-            };
+            let host = self.host(n + attempt);
             let mut sent = tokio::spawn(attempt_at(host, command.clone(), Arc::clone(&self.witness)));
             match tokio::time::timeout(TURN, &mut sent).await {
                 Ok(heard) => {
@@ -271,12 +268,23 @@ impl Worker {
                         return Ok(outcome);
                     }
                 }
-                Err(_) => self.late.push(sent),
+                Err(_) => self.late.push((host, sent)),
             }
             self.pulse.again.fetch_add(1, Ordering::AcqRel);
             tokio::time::sleep(PAUSE).await;
         }
         unreachable!("it is asked until there is an answer, or for too long")
+    }
+}
+
+impl Worker {
+    /// The host whose turn it is; one that stands still is left alone while there is another one.
+    fn host(&self, turn: u64) -> SocketAddr {
+        let hosts = self.pulse.addresses.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let silent = |host: &SocketAddr| self.late.iter().any(|(to, sent)| to == host && !sent.is_finished());
+        let start = turn as usize % hosts.len();
+        let mut in_turn = hosts.iter().cycle().skip(start).take(hosts.len());
+        in_turn.find(|host| !silent(host)).copied().unwrap_or(hosts[start])
     }
 }
 

@@ -140,8 +140,8 @@ impl Scene {
     ///
     /// # Errors
     /// If there is none.
-    pub fn host(&self, at: usize) -> anyhow::Result<&Daemon> {
-        self.hosts[at].as_ref().with_context(|| format!("{} does not run", HOSTS[at]))
+    pub fn host(&mut self, at: usize) -> anyhow::Result<&mut Daemon> {
+        self.hosts[at].as_mut().with_context(|| format!("{} does not run", HOSTS[at]))
     }
 
     /// A host to be ended by the caller.
@@ -164,11 +164,11 @@ impl Scene {
 
     /// Sets the trap with which to catch something of a take-over ([`Self::caught_in_take`]).
     pub fn trap_take(&self, at: usize, ask: Ask, way: Way) -> Trap {
-        match ask {
-            Ask::Restore | Ask::JoinGroup | Ask::InitProducerId => self.trap(at, ask, way),
-            // A lane's producer is new in a take-over: what follows its first request is the take-over's.
-            Ask::Produce | Ask::AddPartitions | Ask::EndTxn => self.trap(at, Ask::InitProducerId, Way::Back),
+        if comes_first(ask) {
+            return self.trap(at, ask, way);
         }
+        // A lane's producer is new in a take-over: what follows its first request is the take-over's.
+        self.trap(at, Ask::InitProducerId, Way::Back)
     }
 
     /// What [`Self::trap_take`] was set for.
@@ -177,11 +177,12 @@ impl Scene {
     /// If it does not come.
     pub async fn caught_in_take(&self, trap: Trap, at: usize, ask: Ask, way: Way) -> anyhow::Result<Caught> {
         let caught = trap.sprung().await?;
-        if matches!(ask, Ask::Restore | Ask::JoinGroup | Ask::InitProducerId) {
+        if comes_first(ask) {
             return Ok(caught);
         }
-        let lane = caught.request.lane().context("a lane's request")?;
-        let next = self.trap_in(at, ask, way, lane);
+        // Who reads events does not say for which lane.
+        let lane = caught.request.lane().filter(|_| ask != Ask::Restore);
+        let next = self.proxy.trap(Point { client: HOSTS[at], ask, way, lane });
         caught.pass();
         next.sprung().await
     }
@@ -229,6 +230,11 @@ impl Scene {
         kept(&report)?;
         Ok(Counts::from([("commands", commands), ("records", report.records), ("sent again", done.again)]))
     }
+}
+
+/// Whether a request is not later in a take-over than its init.
+fn comes_first(ask: Ask) -> bool {
+    matches!(ask, Ask::JoinGroup | Ask::InitProducerId)
 }
 
 fn launch(field: &Field, name: &str, brokers: &str, prefix: &str) -> anyhow::Result<Launch> {

@@ -12,7 +12,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 const FRAME_BYTES_MAX: usize = 64 << 20;
 /// What the transactional id of a lane has before the lane's number.
 const LANE_MARK: &[u8] = b"-lane-";
-/// How long a restore's fetch waits for records; other readers wait longer (`Host::restore_config`).
+/// How long a restore's fetch waits for records (`Host::restore_config`). Other readers wait longer, but for the one that
+/// reads the layout when a host starts.
 const RESTORE_WAIT_MS: i32 = 10;
 
 /// The kinds of requests that are stopped, by what they are for.

@@ -32,7 +32,7 @@ pub async fn run(field: &Field) -> anyhow::Result<Counts> {
         println!("    the first init stopped {first:?}, the second {second:?}, let go in order: {in_order}");
         scene.taken_off(FIRST)?.kill()?;
         let trap = scene.trap(FIRST, Ask::InitProducerId, first);
-        let host = scene.begin(FIRST)?;
+        let mut host = scene.begin(FIRST)?;
         let caught = trap.sprung().await?;
         let lane = caught.request.lane().context("a lane's init")?;
         let also = second.map(|way| scene.trap_in(SECOND, Ask::InitProducerId, way, lane));
