@@ -32,7 +32,7 @@ const REPEATED: u64 = 5;
 const TURN: Duration = Duration::from_millis(500);
 /// How long a command may be without an answer.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Between two attempts.
+/// Between two attempts, and between two commands: what is looked at is who decides, and not how fast.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Events of a page of history.
 const PAGE: u64 = 1000;
@@ -203,6 +203,7 @@ impl Worker {
             let account = &mut accounts[n as usize % ACCOUNTS];
             self.one(n, account).await.with_context(|| format!("the client of partition {}", self.partition))?;
             self.pulse.heard[self.partition as usize].fetch_add(1, Ordering::AcqRel);
+            tokio::time::sleep(PAUSE).await;
         }
         for (_, late) in self.late {
             late.await??;
