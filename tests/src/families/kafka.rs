@@ -42,10 +42,10 @@ const TAKING: [Point; 12] = [
     (Ask::Restore, Way::Back),
 ];
 
-/// The points in an order of the dice.
-fn shuffled<const N: usize>(mut points: [Point; N], dice: &mut Dice) -> [Point; N] {
+/// What there is to do, in an order of the dice.
+fn shuffled<T, const N: usize>(mut all: [T; N], dice: &mut Dice) -> [T; N] {
     for end in (1..N).rev() {
-        points.swap(end, dice.below(end as u64 + 1) as usize);
+        all.swap(end, dice.below(end as u64 + 1) as usize);
     }
-    points
+    all
 }

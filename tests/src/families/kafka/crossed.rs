@@ -4,6 +4,8 @@
 
 use anyhow::Context;
 
+use super::shuffled;
+use crate::dice::Dice;
 use crate::field::{Counts, Field};
 use crate::kafka::proxy::Way;
 use crate::kafka::scene::Scene;
@@ -19,6 +21,9 @@ const CROSSINGS: [(Way, Option<Way>, bool); 6] = [
     (Way::Back, Some(Way::There), false),
 ];
 
+/// Crossings of one run.
+const ROUNDS: usize = 4;
+
 /// Runs the family.
 ///
 /// # Errors
@@ -26,9 +31,10 @@ const CROSSINGS: [(Way, Option<Way>, bool); 6] = [
 pub async fn run(field: &Field) -> anyhow::Result<Counts> {
     const FIRST: usize = 1;
     const SECOND: usize = 0;
+    let mut dice = Dice::new(field.seed, "crossed");
     let mut scene = Scene::set(field, &[]).await?;
     let mut clients = scene.both_at_work().await?;
-    for (first, second, in_order) in CROSSINGS {
+    for (first, second, in_order) in shuffled(CROSSINGS, &mut dice).into_iter().take(ROUNDS) {
         println!("    the first init stopped {first:?}, the second {second:?}, let go in order: {in_order}");
         scene.taken_off(FIRST)?.kill()?;
         let trap = scene.trap(FIRST, Ask::InitProducerId, first);
@@ -60,6 +66,6 @@ pub async fn run(field: &Field) -> anyhow::Result<Counts> {
         clients.hear_of_all(3).await?;
     }
     let mut counts = scene.judged(clients).await?;
-    counts.insert("inits crossed", CROSSINGS.len() as u64);
+    counts.insert("inits crossed", ROUNDS as u64);
     Ok(counts)
 }
