@@ -143,6 +143,9 @@ impl Engine {
     fn serving(&self) -> Result<(), String> {
         match self.status() {
             Status::Ready => Ok(()),
+            // Lanes come and go. A command for one that is being restored waits in its topic, and a read is refused by
+            // that lane alone.
+            Status::Starting { .. } if self.0.parts.intake.as_ref().is_some_and(|intake| intake.joined()) => Ok(()),
             Status::Starting { lanes_ready, lanes, .. } => {
                 Err(format!("the host is starting: {lanes_ready} of {lanes} lanes are restored"))
             }

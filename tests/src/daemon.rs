@@ -47,6 +47,15 @@ pub struct Addresses {
 #[derive(Debug)]
 struct Process(Child);
 
+impl Process {
+    fn signal(&mut self, signal: Signal) -> anyhow::Result<()> {
+        if let Some(status) = self.0.try_wait()? {
+            bail!("the daemon had ended by itself with {status}");
+        }
+        Ok(kill_process(Pid::from_child(&self.0), signal)?)
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         // Both fail only if the process is gone already.
@@ -159,6 +168,22 @@ impl Starting {
         bail!("the daemon was not ready within {patience} s; its output ends:\n{}", self.output.tail())
     }
 
+    /// Lets it stand still (`SIGSTOP`) until [`Self::resume`].
+    ///
+    /// # Errors
+    /// If it had ended by itself before.
+    pub fn pause(&mut self) -> anyhow::Result<()> {
+        self.process.signal(Signal::STOP)
+    }
+
+    /// Lets it go on (`SIGCONT`).
+    ///
+    /// # Errors
+    /// If it had ended before.
+    pub fn resume(&mut self) -> anyhow::Result<()> {
+        self.process.signal(Signal::CONT)
+    }
+
     /// Where it is, once it is ready.
     fn addresses(&self) -> Option<Addresses> {
         let addresses: Addresses = serde_json::from_slice(&fs::read(&self.run_file).ok()?).ok()?;
@@ -240,6 +265,22 @@ impl Daemon {
         self.output.text()
     }
 
+    /// Lets it stand still (`SIGSTOP`) until [`Self::resume`].
+    ///
+    /// # Errors
+    /// If it had ended by itself before.
+    pub fn pause(&mut self) -> anyhow::Result<()> {
+        self.process.signal(Signal::STOP)
+    }
+
+    /// Lets it go on (`SIGCONT`).
+    ///
+    /// # Errors
+    /// If it had ended before.
+    pub fn resume(&mut self) -> anyhow::Result<()> {
+        self.process.signal(Signal::CONT)
+    }
+
     /// Waits until it ends by itself.
     ///
     /// # Errors
@@ -268,36 +309,12 @@ impl Daemon {
         Ok(())
     }
 
-    /// Lets it stand still (`SIGSTOP`) until [`Self::resume`].
-    ///
-    /// # Errors
-    /// If it had ended by itself before.
-    pub fn pause(&mut self) -> anyhow::Result<()> {
-        self.signal(Signal::STOP)
-    }
-
-    /// Lets it go on (`SIGCONT`).
-    ///
-    /// # Errors
-    /// If it had ended before.
-    pub fn resume(&mut self) -> anyhow::Result<()> {
-        self.signal(Signal::CONT)
-    }
-
-    fn signal(&mut self, signal: Signal) -> anyhow::Result<()> {
-        if let Some(status) = self.process.0.try_wait()? {
-            bail!("the daemon had ended by itself with {status}; its output ends:\n{}", self.output.tail());
-        }
-        kill_process(Pid::from_child(&self.process.0), signal)?;
-        Ok(())
-    }
-
     /// Asks it to stop (`SIGTERM`) and waits until it has.
     ///
     /// # Errors
     /// If it does not stop in time, or ended by itself before.
     pub async fn stop(mut self, patience: Duration) -> anyhow::Result<ExitStatus> {
-        self.signal(Signal::TERM)?;
+        self.process.signal(Signal::TERM)?;
         let start = clock::now_ns();
         while clock::since(start) < patience {
             if let Some(status) = self.process.0.try_wait()? {

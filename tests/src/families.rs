@@ -7,6 +7,7 @@ pub mod folder;
 pub mod holes;
 pub mod hostile;
 pub mod hosts;
+pub mod kafka;
 pub mod kills;
 pub mod oversized;
 pub mod poison;
@@ -26,18 +27,22 @@ pub type Running<'a> = Pin<Box<dyn Future<Output = anyhow::Result<Counts>> + Sen
 pub struct Family {
     /// Its name.
     pub name: &'static str,
+    /// Whether it is about the log on Kafka, and starts brokers.
+    pub on_kafka: bool,
     /// Runs it on a field.
     pub run: for<'a> fn(&'a Field) -> Running<'a>,
 }
 
 macro_rules! families {
-    ($($name:literal => $run:path;)+) => {
+    ($(on_kafka: $on_kafka:literal; $($name:literal => $run:path;)+)+) => {
         /// All of them.
-        pub const ALL: &[Family] = &[$(Family { name: $name, run: |field| Box::pin($run(field)) }),+];
+        pub const ALL: &[Family] =
+            &[$($(Family { name: $name, on_kafka: $on_kafka, run: |field| Box::pin($run(field)) },)+)+];
     };
 }
 
 families! {
+    on_kafka: false;
     "kills" => kills::run;
     "swaps" => swaps::run;
     "folder" => folder::run;
@@ -45,10 +50,17 @@ families! {
     "restarts" => restarts::run;
     "disk" => disk::run;
     "promises" => promises::run;
+    on_kafka: true;
     "hosts" => hosts::run;
     "poison" => poison::run;
     "oversized" => oversized::run;
     "holes" => holes::run;
+    "points" => kafka::points::run;
+    "zombies" => kafka::zombies::run;
+    "endtxn" => kafka::endtxn::run;
+    "crossed" => kafka::crossed::run;
+    "expired" => kafka::expired::run;
+    "foreign" => kafka::foreign::run;
 }
 
 /// A family by its name.

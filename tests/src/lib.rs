@@ -6,7 +6,7 @@
 //!
 //! Reading order: [`daemon`] is the process, [`stage`] what is done to it, [`command`], [`client`] and [`hand`] those
 //! who ask, [`witness`] what they saw, [`load`] many of them, [`fleet`] several hosts of one log, [`raw`] what else is done to
-//! a Kafka cluster, [`families`] what is put to the test.
+//! a Kafka cluster, [`kafka`] hosts behind a proxy of Kafka's protocol, [`families`] what is put to the test.
 
 pub mod client;
 pub mod clock;
@@ -18,6 +18,7 @@ pub mod field;
 pub mod figures;
 pub mod fleet;
 pub mod hand;
+pub mod kafka;
 pub mod load;
 pub mod raw;
 pub mod rules;

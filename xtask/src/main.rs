@@ -8,7 +8,7 @@ mod tidy;
 use std::process::ExitCode;
 
 use xtask::kafka::{Cluster, Spec};
-use xtask::run::{self, Failed, cargo, program};
+use xtask::run::{self, Failed, cargo, program, program_with};
 
 const HELP: &str = "\
 cargo xtask COMMAND
@@ -17,7 +17,8 @@ cargo xtask COMMAND
   test [FILTER]                             everything that proves a promise
   bench core [--quick]                      the figures, as a table and target/reports/bench-core.json
   bench kafka [--quick]                     beside Kafka Streams, on a broker of its own; target/reports/bench-kafka.json
-  torture --minutes N [--seed S]            the fault families of the tests, at any length
+  torture [--kafka] --minutes N [--seed S]  the fault families of the tests, at any length: those on the embedded log, or
+                                            those on Apache Kafka, which start their brokers
   planted [NAME]...                         compiles the rules of Kafka lanes out, one by one: a test must notice each
   kafka up | down | tool                    a real broker without Docker; `cargo xtask kafka` says more
   tidy                                      the repository's own rules
@@ -186,5 +187,10 @@ fn torture(rest: &[&str]) -> Result<(), Failed> {
     guests(Targets::Programs)?;
     let mut args = vec!["--ordain", "target/release/ordain", "--guests", "target/guests"];
     args.extend(rest);
-    program("target/release/ordain-torture", &args)
+    if !rest.contains(&"--kafka") {
+        return program("target/release/ordain-torture", &args);
+    }
+    // For the families that do nothing to their broker; the others start one each. It ends with this process.
+    let broker = Cluster::private(&Spec::named("torture"))?;
+    program_with("target/release/ordain-torture", &args, &[("ORDAIN_TEST_KAFKA", &broker.bootstrap())])
 }

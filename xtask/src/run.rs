@@ -34,8 +34,19 @@ fn command(name: &str, args: &[&str]) -> Command {
 /// # Errors
 /// [`Failed`] if it cannot be started or ends with another code than 0.
 pub fn program(name: &str, args: &[&str]) -> Result<(), Failed> {
+    program_with(name, args, &[])
+}
+
+/// The same with more variables.
+///
+/// # Errors
+/// As [`program`].
+pub fn program_with(name: &str, args: &[&str], variables: &[(&str, &str)]) -> Result<(), Failed> {
     let shown = || format!("{name} {}", args.join(" "));
-    let status = command(name, args).status().map_err(|error| Failed(format!("cannot run {}: {error}", shown())))?;
+    let status = command(name, args)
+        .envs(variables.iter().copied())
+        .status()
+        .map_err(|error| Failed(format!("cannot run {}: {error}", shown())))?;
     if status.success() { Ok(()) } else { Err(Failed(format!("{} ended with {status}", shown()))) }
 }
 

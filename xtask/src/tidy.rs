@@ -13,7 +13,14 @@ const LAYERS: [(&str, &[&str], &str); 8] = [
     ("wasmparser", &["host/src/decider/", "host/src/cli/build/"], "the gate is in host/src/decider"),
     (
         "rdkafka",
-        &["host/src/log/kafka", "checker/src/kafka", "checker/tests/kafka/", "tests/src/raw.rs", "benches/src/kafka"],
+        &[
+            "host/src/log/kafka",
+            "checker/src/kafka",
+            "checker/tests/kafka/",
+            "tests/src/raw.rs",
+            "tests/src/kafka/",
+            "benches/src/kafka",
+        ],
         "Kafka is named only by its log",
     ),
     ("axum", &["host/src/gateway"], "HTTP types stay under host/src/gateway"),

@@ -31,6 +31,9 @@ struct Arguments {
     /// Where randomness begins; the time if it is not given.
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
+    /// The families on Apache Kafka, which start their brokers, instead of those on the embedded log.
+    #[arg(long)]
+    kafka: bool,
     /// Only these families.
     #[arg(long, value_name = "NAME", value_parser = ALL.iter().map(|family| family.name).collect::<Vec<_>>())]
     family: Vec<String>,
@@ -62,8 +65,10 @@ async fn main() -> ExitCode {
 async fn torture(arguments: &Arguments) -> anyhow::Result<()> {
     let (start, limit) = (clock::now_ns(), Duration::from_secs(60 * arguments.minutes));
     let first = arguments.seed.unwrap_or_else(|| clock::unix_seconds().unsigned_abs());
-    let chosen =
-        |family: &&Family| arguments.family.is_empty() || arguments.family.iter().any(|one| one == family.name);
+    let chosen = |family: &&Family| match arguments.family.as_slice() {
+        [] => family.on_kafka == arguments.kafka,
+        names => names.iter().any(|name| name == family.name),
+    };
     let families: Vec<&Family> = ALL.iter().filter(chosen).collect();
     ensure!(!families.is_empty(), "no family to run");
     let mut sums = BTreeMap::new();

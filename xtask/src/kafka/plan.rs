@@ -287,7 +287,8 @@ pub fn data(folder: &Path, id: u16) -> PathBuf {
 /// an id must be unlike others, not secret.
 fn cluster_id() -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let (high, low) = (random(), random());
+    // An id that begins with a dash would be taken for a flag of the tool that formats disks: its first bit is zero.
+    let (high, low) = (random() >> 1, random());
     let bits = (u128::from(high) << 64) | u128::from(low);
     // 22 digits hold 132 bits: the last digit has two of them, and four zeros.
     let digit = |n: u32| if n < 21 { (bits >> (122 - 6 * n)) & 63 } else { (bits & 3) << 4 };

@@ -33,6 +33,8 @@ const INIT: Duration = Duration::from_secs(30);
 /// Attempts at init and barrier before the lane gives up.
 const ATTEMPTS: u32 = 60;
 /// Time without a single record after which a restore says that it is stuck.
+const SILENCE_TOLD: Duration = Duration::from_secs(5);
+/// Time without a single record after which the lane is taken anew.
 const SILENCE: Duration = Duration::from_secs(60);
 /// Bytes and answers of one restored block.
 const BLOCK_BYTES: usize = 512 * 1024;
@@ -174,6 +176,7 @@ fn restore(
     let mut consumer = Consumer::new(&host.restore_config(), assigned.collect()).map_err(|e| classify(lane, &e))?;
     let mut gathered = Gathered { host, lane, term, block: BlockBuilder::new(), seen: BTreeMap::new() };
     let mut silence = Stopwatch::start();
+    let mut told = false;
     while partitions.iter().any(|one| !one.done) {
         let each = |place: usize, offset: i64, record: &RecordView<'_>| match partitions.get_mut(place) {
             Some(one) if !one.done => one.take(offset, record, nonce, &mut gathered, replay),
@@ -187,22 +190,27 @@ fn restore(
             return Err(LogError::Revoked { lane });
         }
         if silence.elapsed() > SILENCE {
-            let missing: Vec<String> = partitions
-                .iter()
-                .filter(|one| !one.done)
-                .map(|one| format!("{} partition {}", host.options.events_topic(&one.stream.of), one.stream.partition))
-                .collect();
-            return Err(LogError::Ambiguous {
-                lane,
-                cause: format!(
-                    "the record of the take-over is not delivered in {}: an open transaction of somebody else may be in \
-                     front of it (kafka-transactions.sh find-hanging), or the broker is cut off",
-                    missing.join(", ")
-                ),
-            });
+            return Err(LogError::Ambiguous { lane, cause: stuck(host, &partitions) });
+        }
+        if silence.elapsed() > SILENCE_TOLD && !told {
+            tracing::warn!(lane, "the lane is not ready yet: {}", stuck(host, &partitions));
+            told = true;
         }
     }
     gathered.flush(replay)
+}
+
+/// Why a restore does not end.
+fn stuck(host: &Host, partitions: &[Partition]) -> String {
+    let topic = |one: &Partition| host.options.events_topic(&one.stream.of);
+    let missing = partitions.iter().filter(|one| !one.done);
+    let missing: Vec<String> =
+        missing.map(|one| format!("{} partition {}", topic(one), one.stream.partition)).collect();
+    format!(
+        "the record of the take-over is not delivered in {}: an open transaction of somebody else may be in front of it \
+         (kafka-transactions.sh find-hanging), or the broker is cut off",
+        missing.join(", ")
+    )
 }
 
 fn begin(host: &Host, stream: &Stream) -> Partition {

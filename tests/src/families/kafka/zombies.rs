@@ -1,0 +1,54 @@
+//! A host that stands still (`SIGSTOP`) at a point of a transaction or of a take-over, until another host owns its lanes and
+//! has decided commands of them. Then what it had sent arrives, and it wakes up: it writes nothing, answers nothing that
+//! is not in the log, and joins again.
+
+use super::{RUNNING, TAKING, shuffled};
+use crate::dice::Dice;
+use crate::field::{Counts, Field};
+use crate::kafka::proxy::Way;
+use crate::kafka::scene::Scene;
+use crate::kafka::wire::Ask;
+
+/// Answers that each client hears from the other host.
+const GOES_ON: u64 = 3;
+
+/// Runs the family.
+///
+/// # Errors
+/// What was not so.
+pub async fn run(field: &Field) -> anyhow::Result<Counts> {
+    let mut dice = Dice::new(field.seed, "zombies");
+    let mut scene = Scene::set(field, &[]).await?;
+    let mut clients = scene.both_at_work().await?;
+    let at = dice.below(2) as usize;
+    let mut woken = 0;
+    for ((ask, way), taking) in shuffled(RUNNING, &mut dice).into_iter().zip(shuffled(TAKING, &mut dice)) {
+        println!("    standing still at {ask:?} {way:?}, then on the way to a lane at {taking:?}");
+        // This also waits until it has joined again and owns lanes.
+        let caught = scene.trap(at, ask, way).sprung().await?;
+        scene.host(at)?.pause()?;
+        clients.hear_of_all(GOES_ON).await?;
+
+        let (ask, way) = taking;
+        let trap = scene.trap_take(at, ask, way);
+        // Its old request arrives before it wakes up, or while it already goes on.
+        if dice.percent(50) {
+            caught.pass();
+            scene.host(at)?.resume()?;
+        } else {
+            scene.host(at)?.resume()?;
+            caught.pass();
+        }
+        let caught = scene.caught_in_take(trap, at, ask, way).await?;
+        scene.host(at)?.pause()?;
+        clients.hear_of_all(GOES_ON).await?;
+        caught.pass();
+        scene.host(at)?.resume()?;
+        woken += 2;
+    }
+    scene.trap(at, Ask::EndTxn, Way::Back).sprung().await?.pass();
+    clients.hear_of_all(GOES_ON).await?;
+    let mut counts = scene.judged(clients).await?;
+    counts.insert("zombies woken", woken);
+    Ok(counts)
+}
