@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::log::kafka::directory::Directory;
 use crate::log::kafka::group::{Member, Ours, Tenant};
 use crate::log::kafka::intake::Intake;
 use crate::log::kafka::options::Options;
+use crate::log::kafka::watch::Watch;
 use crate::log::kafka::{KafkaLog, Placement, RESULT_BYTES_MAX};
 use crate::log::segment;
 use crate::message::{AggregateType, Digest};
@@ -28,6 +30,8 @@ pub(super) struct Kafka {
     log: KafkaLog,
     member: Mutex<Member>,
     intake: Arc<Way>,
+    /// Ends with it.
+    _watch: Watch,
 }
 
 impl Kafka {
@@ -158,7 +162,14 @@ pub(super) fn start(config: &Config, options: Options, http: SocketAddr) -> anyh
     let take = (layout.partitions, Some(Arc::clone(&way) as Arc<dyn Take>));
     let engine = engine(config, &lanes, &modules, &store, log.copy().reader(), take);
     let member = Member::join(log.options(), ours, Arc::new(Tenants(Arc::clone(&lanes))))?;
-    let kafka = Kafka { log, member: Mutex::new(member), intake: way };
+    let boards: Vec<_> = lanes.ways.iter().map(|(_, board)| Arc::clone(board)).collect();
+    let watch = log.watch(Box::new(move |lane, open| {
+        if let Some(board) = boards.get(lane as usize) {
+            board.open_offsets.store(open.offsets, Ordering::Relaxed);
+            board.open_ms.store(open.age_ms, Ordering::Relaxed);
+        }
+    }))?;
+    let kafka = Kafka { log, member: Mutex::new(member), intake: way, _watch: watch };
     Ok(Running { engine, lanes, store, log: Log::Kafka(kafka), modules })
 }
 

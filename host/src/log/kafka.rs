@@ -19,6 +19,7 @@ pub mod take;
 #[cfg(test)]
 mod tests;
 pub mod topics;
+pub mod watch;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -150,6 +151,14 @@ impl KafkaLog {
     /// As [`directory::Directory::start`].
     pub fn directory(&self) -> Result<directory::Directory, LogError> {
         directory::Directory::start(&self.host)
+    }
+
+    /// Looks after the lanes of this host until what it returns is dropped.
+    ///
+    /// # Errors
+    /// As [`watch::Watch::start`].
+    pub fn watch(&self, on_look: watch::OnLook) -> Result<watch::Watch, LogError> {
+        watch::Watch::start(Arc::clone(&self.host), on_look)
     }
 
     /// Where others reach this host.
@@ -321,7 +330,7 @@ impl Host {
     fn consumer_config(&self) -> ClientConfig {
         let mut config = self.options.client();
         for (name, value) in [
-            ("group.id", format!("{}reader", self.options.prefix).as_str()),
+            ("group.id", self.options.reader_group().as_str()),
             ("isolation.level", "read_committed"),
             ("enable.auto.commit", "false"),
             ("enable.auto.offset.store", "false"),
