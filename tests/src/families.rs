@@ -2,6 +2,7 @@
 //! by the checker where commands flow. The tests run each once, `cargo xtask torture` runs them again and again.
 
 pub mod asking;
+pub mod console;
 pub mod disk;
 pub mod folder;
 pub mod hostile;
@@ -9,6 +10,7 @@ pub mod hosts;
 pub mod kills;
 pub mod promises;
 pub mod restarts;
+pub mod secure;
 pub mod swaps;
 
 use std::pin::Pin;
@@ -43,6 +45,8 @@ families! {
     "disk" => disk::run;
     "promises" => promises::run;
     "hosts" => hosts::run;
+    "console" => console::run;
+    "secure" => secure::run;
 }
 
 /// A family by its name.

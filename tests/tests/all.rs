@@ -46,4 +46,6 @@ families! {
     a_disk_that_fails_or_is_full_costs_nothing_acknowledged = "disk";
     the_api_keeps_its_promises = "promises";
     hosts_that_share_a_log_on_kafka_answer_once = "hosts";
+    kafkas_own_console_tools_send_commands_and_read_their_answers = "console";
+    a_broker_that_demands_tls_a_password_and_rights_is_served = "secure";
 }
