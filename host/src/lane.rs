@@ -88,6 +88,10 @@ pub struct Board {
     pub aggregates: AtomicU64,
     /// Aggregates that are quarantined.
     pub quarantined: AtomicU64,
+    /// Offsets that an open transaction keeps from being read, in the partition that has the most of them.
+    pub open_offsets: AtomicU64,
+    /// Milliseconds for which the oldest such transaction has been seen.
+    pub open_ms: AtomicU64,
     /// Digest of the current rules of each type.
     pub digests: Mutex<Vec<(String, Digest)>>,
     /// The newest committed blocks: what really happened, to try new rules on.

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::clock;
 
-/// How a daemon is started. Everything is passed by flags; what the environment says is kept away from it.
+/// How a daemon is started. Everything is passed by flags; what this process's environment says is kept away from it.
 #[derive(Debug, Clone)]
 pub struct Launch {
     /// The `ordain` binary.
@@ -24,6 +24,8 @@ pub struct Launch {
     pub modules: PathBuf,
     /// More flags.
     pub flags: Vec<String>,
+    /// Settings by the environment, for what must not be seen in a file or among flags.
+    pub environment: Vec<(String, String)>,
     /// A program that starts the daemon, with its flags, and leaves it as its own process; empty for none.
     pub under: Vec<String>,
     /// Where its output is appended.
@@ -99,6 +101,7 @@ impl Launch {
             data: folder.join("data"),
             modules: folder.join("modules"),
             flags: Vec::new(),
+            environment: Vec::new(),
             under: Vec::new(),
             output: folder.join("daemon.log"),
             patience: Duration::from_secs(60),
@@ -143,6 +146,7 @@ impl Launch {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ORDAIN_")) {
             command.env_remove(name);
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         command.spawn().with_context(|| format!("cannot start {}: build it first", self.binary.display()))
     }

@@ -2,6 +2,7 @@
 //! by the checker where commands flow. The tests run each once, `cargo xtask torture` runs them again and again.
 
 pub mod asking;
+pub mod console;
 pub mod disk;
 pub mod folder;
 pub mod holes;
@@ -13,6 +14,7 @@ pub mod oversized;
 pub mod poison;
 pub mod promises;
 pub mod restarts;
+pub mod secure;
 pub mod swaps;
 
 use std::pin::Pin;
@@ -61,6 +63,8 @@ families! {
     "crossed" => kafka::crossed::run;
     "expired" => kafka::expired::run;
     "foreign" => kafka::foreign::run;
+    "console" => console::run;
+    "secure" => secure::run;
 }
 
 /// A family by its name.

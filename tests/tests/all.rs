@@ -59,4 +59,6 @@ families! {
     two_hosts_that_take_one_lane_at_once_leave_one_owner = "crossed";
     a_host_that_slept_longer_than_its_fence_lives_takes_anew = "expired";
     foreign_transactions_hide_no_answer_from_an_owner = "foreign";
+    kafkas_own_console_tools_send_commands_and_read_their_answers = "console";
+    a_broker_that_demands_tls_a_password_and_rights_is_served = "secure";
 }

@@ -21,7 +21,7 @@ mod tests;
 pub use cluster::Cluster;
 pub use plan::{CONTROLLER, Spec};
 pub use probe::Coordinated;
-pub use secure::Secure;
+pub use secure::{AUTHORIZER, Secure};
 pub use tool::Tool;
 
 use std::path::PathBuf;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::decider::{RuleBook, Sandbox};
 use crate::engine::{Awaited, Engine, Reply, Submission, Take, Unanswered};
 use crate::lane::inbox::Control;
 use crate::lane::supervisor::{Lanes, Shared};
+use crate::log::kafka::agreement::Agreement;
 use crate::log::kafka::directory::Directory;
 use crate::log::kafka::group::{Member, Ours, Tenant};
 use crate::log::kafka::intake::Intake;
@@ -30,6 +32,9 @@ pub(super) struct Kafka {
     log: KafkaLog,
     member: Mutex<Member>,
     intake: Arc<Way>,
+    /// Ends with it.
+    _agreement: Agreement,
+    /// Ends with it.
     _watch: Watch,
 }
 
@@ -161,8 +166,15 @@ pub(super) fn start(config: &Config, options: Options, http: SocketAddr) -> anyh
     let take = (layout.partitions, Some(Arc::clone(&way) as Arc<dyn Take>));
     let engine = engine(config, &lanes, &modules, &store, log.copy().reader(), take);
     let member = Member::join(log.options(), ours, Arc::new(Tenants(Arc::clone(&lanes))))?;
-    let watch = log.watch(doubt(&engine, &lanes))?;
-    let kafka = Kafka { log, member: Mutex::new(member), intake: way, _watch: watch };
+    let agreement = log.keep_agreement(doubt(&engine, &lanes))?;
+    let boards: Vec<_> = lanes.ways.iter().map(|(_, board)| Arc::clone(board)).collect();
+    let watch = log.watch(Box::new(move |lane, open| {
+        if let Some(board) = boards.get(lane as usize) {
+            board.open_offsets.store(open.offsets, Ordering::Relaxed);
+            board.open_ms.store(open.age_ms, Ordering::Relaxed);
+        }
+    }))?;
+    let kafka = Kafka { log, member: Mutex::new(member), intake: way, _agreement: agreement, _watch: watch };
     Ok(Running { engine, lanes, store, log: Log::Kafka(kafka), modules })
 }
 

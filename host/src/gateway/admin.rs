@@ -49,13 +49,22 @@ async fn metrics(State(gateway): State<Gateway>) -> Response {
 /// What can be seen of each lane.
 fn lanes(gateway: &Gateway) -> String {
     type Read = fn(&Board) -> &AtomicU64;
-    let families: [(&str, &str, &str, Read); 5] = [
+    let families: [(&str, &str, &str, Read); 7] = [
         ("ordain_lane_commands_total", "counter", "Commands answered", |board| &board.commands_answered),
         ("ordain_lane_commits_total", "counter", "Blocks committed", |board| &board.commits),
         ("ordain_lane_events_restored", "gauge", "Events folded by the restore", |board| &board.events_restored),
         ("ordain_lane_aggregates", "gauge", "Aggregates in memory", |board| &board.aggregates),
         ("ordain_lane_quarantined", "gauge", "Aggregates that the active rules cannot fold", |board| {
             &board.quarantined
+        }),
+        (
+            "ordain_lane_open_transaction_offsets",
+            "gauge",
+            "Offsets that an open transaction keeps from being read",
+            |board| &board.open_offsets,
+        ),
+        ("ordain_lane_open_transaction_age_ms", "gauge", "Milliseconds for which it has been seen open", |board| {
+            &board.open_ms
         }),
     ];
     let mut out = String::new();

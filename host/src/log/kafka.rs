@@ -4,6 +4,7 @@
 //! [`copy`] what of it is kept here. docs/kafka.md names the rules R1 to R13, each of which closes a double decision that
 //! was seen on a real broker.
 
+pub mod agreement;
 pub mod asyncapi;
 pub mod bounds;
 pub mod commit;
@@ -150,9 +151,17 @@ impl KafkaLog {
     /// Looks now and then whether the topics are still those of the layout; `tell` hears what is wrong and what to do.
     ///
     /// # Errors
+    /// As [`agreement::Agreement::start`].
+    pub fn keep_agreement(&self, tell: impl FnOnce(String) + Send + 'static) -> Result<agreement::Agreement, LogError> {
+        agreement::Agreement::start(Arc::clone(&self.host), tell)
+    }
+
+    /// Looks after the lanes of this host until what it returns is dropped.
+    ///
+    /// # Errors
     /// As [`watch::Watch::start`].
-    pub fn watch(&self, tell: impl FnOnce(String) + Send + 'static) -> Result<watch::Watch, LogError> {
-        watch::Watch::start(Arc::clone(&self.host), tell)
+    pub fn watch(&self, on_look: watch::OnLook) -> Result<watch::Watch, LogError> {
+        watch::Watch::start(Arc::clone(&self.host), on_look)
     }
 
     /// Where others reach this host.
@@ -343,7 +352,7 @@ impl Host {
     fn consumer_config(&self) -> ClientConfig {
         let mut config = self.options.client();
         for (name, value) in [
-            ("group.id", format!("{}reader", self.options.prefix).as_str()),
+            ("group.id", self.options.reader_group().as_str()),
             ("isolation.level", "read_committed"),
             ("enable.auto.commit", "false"),
             ("enable.auto.offset.store", "false"),

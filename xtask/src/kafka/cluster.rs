@@ -50,19 +50,20 @@ impl Cluster {
         spec.checked()?;
         jars::ready()?;
         let folder = home().join(&spec.name);
-        let (plan, _new) = {
+        let (plan, new) = {
             // Two that start at the same time must not choose the same ports.
             let _lock = locked()?;
             Plan::of(&folder, spec)?
         };
+        let spec = &if new { spec.clone() } else { remembered(&folder, spec)? };
         let nodes: Vec<Node> = plan.nodes.iter().map(|ports| Node::of(&folder, *ports)).collect();
         let guardian = if private { Some(Guardian::over(&folder)?) } else { None };
         let mut cluster = Self { folder, plan, nodes, secure: spec.secure, guardian, ran_already: false };
         cluster.ran_already = cluster.nodes.iter_mut().all(|node| node.pid().is_some());
-        if cluster.ran_already {
-            cluster.check_secure(spec)?;
-        } else {
-            cluster.prepare(spec)?;
+        if !cluster.ran_already {
+            // Asked for nothing new, a cluster comes back with the settings that it had.
+            let as_it_was = !new && spec.settings.is_empty() && spec.advertised.is_empty();
+            cluster.prepare(spec, as_it_was)?;
             cluster.nodes.iter_mut().try_for_each(Node::start)?;
         }
         cluster.wait_ready()?;
@@ -74,7 +75,7 @@ impl Cluster {
         let folder = home().join(name);
         let plan = Plan::read(&folder)?;
         let nodes = plan.nodes.iter().map(|ports| Node::of(&folder, *ports)).collect();
-        let secure = folder.join("secure").is_dir();
+        let secure = secure::folder_in(&folder).is_dir();
         Some(Self { folder, plan, nodes, secure, guardian: None, ran_already: false })
     }
 
@@ -89,24 +90,16 @@ impl Cluster {
         names
     }
 
-    fn check_secure(&self, spec: &Spec) -> Result<(), Failed> {
-        if spec.secure && !self.folder.join("secure").is_dir() {
-            let name = &spec.name;
-            return Err(Failed(format!(
-                "cluster {name} runs without a secure listener: `cargo xtask kafka down --name {name}` first"
-            )));
-        }
-        Ok(())
-    }
-
     /// Keys, properties, formatted disks.
-    fn prepare(&self, spec: &Spec) -> Result<(), Failed> {
+    fn prepare(&self, spec: &Spec, as_it_was: bool) -> Result<(), Failed> {
         if spec.secure {
             secure::make(&self.folder, &self.plan.nodes)?;
         }
         let mut formats = Vec::new();
         for node in &self.nodes {
-            node.configure(&self.plan.properties(&node.ports, spec, &self.folder))?;
+            if !(as_it_was && node.is_configured()) {
+                node.configure(&self.plan.properties(&node.ports, spec, &self.folder))?;
+            }
             formats.extend(node.begin_format(&self.plan.id, spec.secure)?.map(|child| (node, child)));
         }
         for (node, mut child) in formats {
@@ -297,6 +290,19 @@ impl Drop for Cluster {
             let _tried = self.remove();
         }
     }
+}
+
+/// What is asked for of a cluster that exists: its secure listener stays, and its users cannot be made any more.
+pub(super) fn remembered(folder: &Path, spec: &Spec) -> Result<Spec, Failed> {
+    let secure = secure::folder_in(folder).is_dir();
+    if spec.secure && !secure {
+        let name = &spec.name;
+        return Err(Failed(format!(
+            "cluster {name} exists without a secure listener: `cargo xtask kafka down --name {name}` first, which removes \
+             its data"
+        )));
+    }
+    Ok(Spec { secure, ..spec.clone() })
 }
 
 fn no_node(id: u16) -> Failed {

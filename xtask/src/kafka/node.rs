@@ -45,6 +45,11 @@ impl Node {
         Failed(format!("cannot {what} {}: {error}", self.folder.display()))
     }
 
+    /// Whether it has properties.
+    pub fn is_configured(&self) -> bool {
+        self.settings().is_file()
+    }
+
     /// Writes its properties.
     ///
     /// # Errors
@@ -58,14 +63,16 @@ impl Node {
     ///
     /// # Errors
     /// [`Failed`] if Java cannot be started.
-    pub fn begin_format(&self, cluster_id: &str, with_user: bool) -> Result<Option<Child>, Failed> {
+    pub fn begin_format(&self, cluster_id: &str, with_users: bool) -> Result<Option<Child>, Failed> {
         if self.data.join("meta.properties").is_file() {
             return Ok(None);
         }
         let mut command = tool::java(64, "kafka.tools.StorageTool");
         command.args(["format", "-t", cluster_id, "-c"]).arg(self.settings());
-        if with_user {
-            command.args(["--add-scram", &secure::scram()]);
+        if with_users {
+            for user in secure::scram() {
+                command.args(["--add-scram", &user]);
+            }
         }
         let output = self.output()?;
         command.stdin(Stdio::null()).stdout(output.try_clone().map_err(|e| self.cannot("write", &e))?).stderr(output);

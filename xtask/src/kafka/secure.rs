@@ -7,10 +7,18 @@ use std::path::{Path, PathBuf};
 use super::plan::Ports;
 use crate::run::{Failed, output};
 
-/// The user of the secure listener.
-const USER: &str = "ordain";
-/// Its password, and that of the key stores: the same everywhere, for it guards a test's broker on the loopback interface.
+/// The users of the secure listener: a host's first, then whoever may do everything, and those that the commands of
+/// `ordain topics create --print` name.
+const USERS: [&str; 4] = ["ordain", "admin", "sender", "reader"];
+/// Their password, and that of the key stores: the same everywhere, for it guards a test's broker on the loopback interface.
 const PASSWORD: &str = "not-a-secret";
+/// Settings of a broker that grants nothing to anybody but `admin` and, without a password, to who reaches its other
+/// listeners.
+pub const AUTHORIZER: [(&str, &str); 3] = [
+    ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
+    ("allow.everyone.if.no.acl.found", "false"),
+    ("super.users", "User:ANONYMOUS;User:admin"),
+];
 
 /// What a client needs for the secure listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,37 +31,51 @@ pub struct Secure {
     pub user: String,
     /// A file with the password and nothing else.
     pub password_file: PathBuf,
-    /// Properties for Kafka's own tools (`--command-config`).
+    /// Properties for Kafka's own tools (`--command-config`), as that user.
     pub client_properties: PathBuf,
 }
 
 impl Secure {
     /// The secure listener of a cluster that has one.
     pub fn of(folder: &Path, bootstrap: String) -> Self {
-        let folder = folder.join("secure");
+        let folder = folder_in(folder);
         Self {
             bootstrap,
             ca: folder.join("ca.pem"),
-            user: USER.to_owned(),
+            user: USERS[0].to_owned(),
             password_file: folder.join("password"),
-            client_properties: folder.join("client.properties"),
+            client_properties: properties_of(&folder, USERS[0]),
         }
+    }
+
+    /// Properties for Kafka's own tools as another user: `admin`, `sender`, `reader`.
+    pub fn properties_of(&self, user: &str) -> PathBuf {
+        properties_of(self.client_properties.parent().unwrap_or(Path::new("")), user)
     }
 }
 
-/// What `StorageTool format` needs to make the user.
-pub fn scram() -> String {
-    format!("SCRAM-SHA-512=[name={USER},password={PASSWORD}]")
+/// Where a cluster keeps what its secure listener needs; without the folder it has no such listener.
+pub fn folder_in(cluster: &Path) -> PathBuf {
+    cluster.join("secure")
+}
+
+fn properties_of(folder: &Path, user: &str) -> PathBuf {
+    folder.join(format!("{user}.properties"))
+}
+
+/// What `StorageTool format` needs to make the users.
+pub fn scram() -> impl Iterator<Item = String> {
+    USERS.iter().map(|user| format!("SCRAM-SHA-512=[name={user},password={PASSWORD}]"))
 }
 
 /// The broker's properties for the listener.
 pub fn properties(folder: &Path, mut set: impl FnMut(&str, &str)) {
-    let store = folder.join("secure/broker.p12");
+    let store = folder_in(folder).join("broker.p12");
     let plain = "org.apache.kafka.common.security.plain.PlainLoginModule";
     let scram = "org.apache.kafka.common.security.scram.ScramLoginModule";
     let mut of_listener = |key: &str, value: &str| set(&format!("listener.name.secure.{key}"), value);
     of_listener("sasl.enabled.mechanisms", "SCRAM-SHA-512,PLAIN");
-    of_listener("plain.sasl.jaas.config", &format!("{plain} required user_{USER}=\"{PASSWORD}\";"));
+    of_listener("plain.sasl.jaas.config", &format!("{plain} required user_{}=\"{PASSWORD}\";", USERS[0]));
     of_listener("scram-sha-512.sasl.jaas.config", &format!("{scram} required;"));
     of_listener("ssl.keystore.location", &store.to_string_lossy());
     of_listener("ssl.keystore.password", PASSWORD);
@@ -70,7 +92,7 @@ pub fn make(folder: &Path, nodes: &[Ports]) -> Result<(), Failed> {
     if nodes.is_empty() || at.client_properties.exists() {
         return Ok(());
     }
-    let folder = folder.join("secure");
+    let folder = folder_in(folder);
     let cannot = |error| Failed(format!("cannot write below {}: {error}", folder.display()));
     if folder.exists() {
         fs::remove_dir_all(&folder).map_err(cannot)?;
@@ -95,10 +117,14 @@ pub fn make(folder: &Path, nodes: &[Ports]) -> Result<(), Failed> {
     keytool(&["-delete", "-alias", "ca"])?;
     fs::write(&at.password_file, PASSWORD).map_err(cannot)?;
     let module = "org.apache.kafka.common.security.scram.ScramLoginModule";
-    let client = format!(
-        "security.protocol=SASL_SSL\nsasl.mechanism=SCRAM-SHA-512\n\
-         sasl.jaas.config={module} required username=\"{USER}\" password=\"{PASSWORD}\";\n\
-         ssl.truststore.type=PEM\nssl.truststore.location={ca}\n"
-    );
-    fs::write(&at.client_properties, client).map_err(cannot)
+    // The first user's come last: they say that everything is there.
+    for user in USERS.iter().rev() {
+        let client = format!(
+            "security.protocol=SASL_SSL\nsasl.mechanism=SCRAM-SHA-512\n\
+             sasl.jaas.config={module} required username=\"{user}\" password=\"{PASSWORD}\";\n\
+             ssl.truststore.type=PEM\nssl.truststore.location={ca}\n"
+        );
+        fs::write(properties_of(&folder, user), client).map_err(cannot)?;
+    }
+    Ok(())
 }

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use super::cluster::remembered;
 use super::command::spec;
 use super::plan::{CONTROLLER, Plan, Spec};
 
@@ -65,6 +66,49 @@ fn a_controller_of_its_own_serves_no_clients() {
     assert_eq!(property(&broker, "controller.quorum.voters"), "100@127.0.0.1:4321");
     assert_eq!(property(&controller, "advertised.listeners"), "CONTROLLER://127.0.0.1:4321");
     assert!(!property(&controller, "listeners").contains("PLAINTEXT"));
+}
+
+/// A cluster was started with a secure listener, taken down with its data kept, and started again without the flag: its
+/// clients found nobody at the address that they had been told.
+#[test]
+fn a_secure_listener_stays_when_a_cluster_is_started_again() {
+    let folder = std::env::temp_dir().join(format!("ordain-secure-{}", std::process::id()));
+    let plain = Spec::named("again");
+    let secure = Spec { secure: true, ..plain.clone() };
+    assert!(!remembered(&folder, &plain).expect("a spec").secure);
+    assert!(remembered(&folder, &secure).is_err(), "its users cannot be made any more");
+    std::fs::create_dir_all(super::secure::folder_in(&folder)).expect("a folder");
+    let plan = planned(&secure);
+    for asked in [&plain, &secure] {
+        let spec = remembered(&folder, asked).expect("a spec");
+        let text = plan.properties(&plan.nodes[0], &spec, &folder);
+        assert!(property(&text, "listeners").contains("SECURE://"));
+        assert!(text.contains("listener.name.secure.sasl.enabled.mechanisms=SCRAM-SHA-512,PLAIN"));
+    }
+    std::fs::remove_dir_all(&folder).expect("the folder goes");
+}
+
+#[test]
+fn the_compose_file_starts_the_same_release_with_the_same_care() {
+    let compose = include_str!("../../../compose.yaml");
+    assert!(compose.contains(&format!("image: apache/kafka:{}\n", super::jars::VERSION)));
+    let one = planned(&Spec::named("compose"));
+    let ours = one.properties(&one.nodes[0], &Spec::named("compose"), Path::new("f"));
+    // What a small broker must be told is told in both ways.
+    for key in [
+        "process.roles",
+        "default.replication.factor",
+        "min.insync.replicas",
+        "offsets.topic.replication.factor",
+        "transaction.state.log.replication.factor",
+        "transaction.state.log.min.isr",
+        "auto.create.topics.enable",
+        "group.initial.rebalance.delay.ms",
+    ] {
+        let variable = format!("KAFKA_{}", key.to_uppercase().replace('.', "_"));
+        let line = format!("      {variable}: \"{}\"\n", property(&ours, key));
+        assert!(compose.contains(&line), "compose.yaml lacks {line}");
+    }
 }
 
 #[test]

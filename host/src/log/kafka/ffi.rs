@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod consumer;
+pub mod logging;
 pub mod producer;
 
 use std::fmt;
@@ -50,6 +51,27 @@ impl KafkaError {
 
 impl fmt::Display for KafkaError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.text, self.name)
+        write!(f, "{} ({}){}", self.text, self.name, advice(&self.text))
+    }
+}
+
+/// What to do about an error that says that a right is missing, to be appended to it; empty for other errors.
+pub fn advice(text: &str) -> &'static str {
+    if ["uthoriz", "ccess denied"].iter().any(|word| text.contains(word)) {
+        ": `ordain topics create --print` shows the rights that a host needs"
+    } else {
+        ""
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_about_rights_says_where_they_are() {
+        let told = |text: &str| KafkaError::other(text).to_string();
+        assert!(told("Broker: Transactional Id authorization failed").ends_with("the rights that a host needs"));
+        assert!(!told("Local: Timed out").contains("rights"));
     }
 }

@@ -9,11 +9,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rdkafka::ClientContext;
-use rdkafka::config::ClientConfig;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 
+use super::ffi::advice;
+use super::ffi::logging::say;
 use super::options::Options;
 use crate::log::LogError;
 
@@ -65,7 +68,15 @@ struct Context {
     tenant: Arc<dyn Tenant>,
 }
 
-impl ClientContext for Context {}
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        say("group", level, facility, text);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!("the group: {error}: {reason}");
+    }
+}
 
 impl ConsumerContext for Context {
     fn rebalance(&self, group: &BaseConsumer<Self>, what: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
@@ -132,9 +143,17 @@ impl Member {
         let ending = Arc::new(AtomicBool::new(false));
         let end = Arc::clone(&ending);
         let work = move || {
+            let mut told = String::new();
             while !end.load(Ordering::Acquire) {
                 if let Some(Err(error)) = group.poll(PATIENCE) {
-                    tracing::debug!("the group: {error}");
+                    let error = error.to_string();
+                    // It comes again and again while the host waits for its lanes.
+                    if !advice(&error).is_empty() && told != error {
+                        tracing::error!("the group cannot be joined: {error}{}", advice(&error));
+                        told = error;
+                    } else {
+                        tracing::debug!("the group: {error}");
+                    }
                 }
                 // Also one that ended because another host had taken it meanwhile.
                 ours.all().into_iter().for_each(|lane| tenant.has(lane));

@@ -74,6 +74,17 @@ impl Options {
         format!("{}lanes", self.prefix)
     }
 
+    /// The group that nobody joins: how far commands are answered is committed under it, for tools that show lag (R13).
+    pub fn lag_group(&self) -> String {
+        format!("{}lag", self.prefix)
+    }
+
+    /// The group of those who read partitions that they name themselves. Nobody joins it and nothing is committed under it,
+    /// but librdkafka asks for its coordinator, and must be allowed to.
+    pub fn reader_group(&self) -> String {
+        format!("{}reader", self.prefix)
+    }
+
     /// The fence of a lane (R1, R3). It depends on nothing of the host: whoever takes the lane, fences the others.
     pub fn transactional_id(&self, generation: u32, lane: u32) -> String {
         format!("{}g{generation}-lane-{lane}", self.prefix)

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 
 use super::commit::{DOUBT_DOES_NOT, DOUBT_HAPPENS};
+use super::ffi::producer::Producer;
 use super::options::{Options, ValueForm};
 use super::{Copy, Host, KafkaLog, Placement};
 use crate::log::conformance::{Bench, LANES, PARTITIONS, SUITE};
@@ -188,4 +189,37 @@ fn ones_own_record_in_the_place_of_a_known_one_is_no_end() {
     let taken = after.lane_in(copy.path(), 0, silent()).take(Lsn(0), &mut |_| Ok(()));
     let error = taken.expect_err("the log does not have what the copy knows").to_string();
     assert!(error.contains("made anew") && error.contains("record 0"), "{error}");
+}
+
+/// Somebody's transaction stands open in the events of one partition: everything behind it waits, and nobody said why.
+#[test]
+fn an_open_transaction_of_somebody_else_is_seen_where_it_is() {
+    let Some(brokers) = brokers() else { return };
+    let real = Real::new(&brokers);
+    let topic = real.log.options().events_topic(&Fixed.types()[0]);
+    let mut config = real.log.options().client();
+    config.set("transactional.id", format!("{}somebody-else", real.log.options().prefix));
+    let foreign = Producer::new(&config, std::slice::from_ref(&topic)).expect("a producer");
+    let patience = std::time::Duration::from_secs(30);
+    foreign.init(patience).expect("the id is free");
+    foreign.begin().expect("begins");
+    foreign.produce(0, 1, 0, b"k", b"v", []).expect("is taken");
+    assert_eq!(foreign.flush(patience).count, 1);
+    let ends = || real.log.host.cluster.stable_and_last(&[(topic.as_str(), 0), (topic.as_str(), 1)]).expect("answers");
+    assert_eq!(ends(), [(0, 0), (0, 1)]);
+    let (to, looks) = std::sync::mpsc::sync_channel(1_000);
+    let look = move |lane, open: super::watch::Open| {
+        // Nobody listens any more once the first look was taken.
+        let _unheard = to.try_send((lane, open.offsets));
+    };
+    let watch = real.log.watch(Box::new(look)).expect("starts");
+    let first: BTreeMap<u32, u64> =
+        (0..LANES).map(|_| looks.recv_timeout(patience).expect("each lane is looked after")).collect();
+    assert_eq!(first, (0..LANES).map(|lane| (lane, u64::from(lane == 1 % LANES))).collect());
+    drop(watch);
+    foreign.abort(patience).expect("ends");
+    let since = crate::clock::Stopwatch::start();
+    while ends()[1].0 < ends()[1].1 {
+        assert!(since.elapsed() < patience, "it stays open: {:?}", ends());
+    }
 }

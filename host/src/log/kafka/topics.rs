@@ -6,7 +6,7 @@
 //! Invariant: nothing here deletes a topic or changes one that exists. What is wrong is named, with the command that
 //! repairs it.
 
-mod context;
+pub(super) mod context;
 mod lanes;
 pub mod layout;
 mod open;
@@ -22,6 +22,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, Top
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::ffi::admin::{Described, End, describe_topics, offsets};
+use super::ffi::advice;
 use super::options::Options;
 use crate::clock::Stopwatch;
 use crate::log::LogError;
@@ -233,9 +234,11 @@ impl Cluster {
 
     /// One end of topics. A partition that was just made, or moves, has no leader for a moment.
     fn ends(&self, topics: &[(&str, u32)], end: End) -> Result<BTreeMap<(String, u32), i64>, LogError> {
+        let partitions: Vec<(&str, u32)> =
+            topics.iter().flat_map(|(topic, count)| (0..*count).map(|partition| (*topic, partition))).collect();
         let since = Stopwatch::start();
         loop {
-            match offsets(self.admin.inner(), topics, end, REQUEST) {
+            match offsets(self.admin.inner(), &partitions, end, REQUEST) {
                 Ok(offsets) => return Ok(offsets),
                 Err(error) if since.elapsed() > APPEARANCE => {
                     return Err(self.failed("learn where the topics begin and end", error));
@@ -248,6 +251,21 @@ impl Cluster {
                 let _ = self.admin.inner().fetch_metadata(Some(topic), REQUEST);
             }
         }
+    }
+
+    /// For each of these partitions the last stable offset, up to which records are read, and the end. The end is asked for
+    /// last, so that it never lies before.
+    ///
+    /// # Errors
+    /// A sentence, if the cluster does not say it now.
+    pub fn stable_and_last(&self, partitions: &[(&str, u32)]) -> Result<Vec<(i64, i64)>, String> {
+        let stable = offsets(self.admin.inner(), partitions, End::Stable, REQUEST)?;
+        let last = offsets(self.admin.inner(), partitions, End::Last, REQUEST)?;
+        let one = |(topic, partition): &(&str, u32)| {
+            let key = ((*topic).to_owned(), *partition);
+            Some((*stable.get(&key)?, *last.get(&key)?))
+        };
+        partitions.iter().map(one).collect::<Option<_>>().ok_or_else(|| "an answer lacks a partition".to_owned())
     }
 
     /// Makes the topic of lanes, unless it is there.
@@ -380,13 +398,11 @@ impl Cluster {
     /// An error that says what was tried, and what librdkafka knows about it.
     fn failed(&self, what: &str, error: impl fmt::Display) -> LogError {
         let text = self.context.explain(error);
-        let rights = ["uthoriz", "not authorized", "ccess denied"].iter().any(|word| text.contains(word));
-        let hint = if rights {
-            "`ordain topics create --print` shows the rights that a host needs"
-        } else {
-            "is the cluster healthy?"
+        let hint = match advice(&text) {
+            "" => ": is the cluster healthy?",
+            rights => rights,
         };
-        fatal(format!("cannot {what} on {}: {text}: {hint}", self.options.brokers))
+        fatal(format!("cannot {what} on {}: {text}{hint}", self.options.brokers))
     }
 }
 

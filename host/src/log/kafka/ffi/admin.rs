@@ -95,36 +95,41 @@ pub enum End {
     First,
     /// The offset after the last record.
     Last,
+    /// The offset after the last record that a reader of committed ones gets: the first of an open transaction, or the end.
+    Stable,
 }
 
-/// One end of each of the topics' partitions, by topic and partition.
+/// One end of each of these partitions, by topic and partition.
 ///
 /// # Errors
 /// A sentence of librdkafka's: nobody answered in time, or the cluster said no.
 pub fn offsets<C: ClientContext>(
     client: &Client<C>,
-    topics: &[(&str, u32)],
+    partitions: &[(&str, u32)],
     end: End,
     timeout: Duration,
 ) -> Result<BTreeMap<(String, u32), i64>, String> {
-    if topics.iter().all(|(_, partitions)| *partitions == 0) {
+    if partitions.is_empty() {
         return Ok(BTreeMap::new());
     }
     let rk = client.native_ptr();
     // SAFETY: `rk` lives as long as `client`; librdkafka copies the names and the list.
     let event = unsafe {
         let list = Partitions(sys::rd_kafka_topic_partition_list_new(0));
-        for (name, partitions) in topics {
+        for (name, partition) in partitions {
             let name = c_string(name)?;
-            for partition in 0..*partitions {
-                let one = sys::rd_kafka_topic_partition_list_add(list.0, name.as_ptr(), partition.cast_signed());
-                (*one).offset = match end {
-                    End::First => sys::rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_EARLIEST as i64,
-                    End::Last => sys::rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_LATEST as i64,
-                };
-            }
+            let one = sys::rd_kafka_topic_partition_list_add(list.0, name.as_ptr(), partition.cast_signed());
+            (*one).offset = match end {
+                End::First => sys::rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_EARLIEST as i64,
+                End::Last | End::Stable => sys::rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_LATEST as i64,
+            };
         }
         ask(rk, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS, timeout, |options, queue| {
+            if end == End::Stable {
+                let committed = sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED;
+                // It fails for requests of another kind alone.
+                sys::rd_kafka_error_destroy(sys::rd_kafka_AdminOptions_set_isolation_level(options, committed));
+            }
             sys::rd_kafka_ListOffsets(rk, list.0, options, queue);
         })?
     };
@@ -174,7 +179,7 @@ unsafe fn ask(
     rk: *mut sys::rd_kafka_t,
     operation: sys::rd_kafka_admin_op_t,
     timeout: Duration,
-    request: impl FnOnce(*const sys::rd_kafka_AdminOptions_t, *mut sys::rd_kafka_queue_t),
+    request: impl FnOnce(*mut sys::rd_kafka_AdminOptions_t, *mut sys::rd_kafka_queue_t),
 ) -> Result<Event, String> {
     let timeout_ms = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX / 2);
     // SAFETY: options and queue are made and destroyed here; librdkafka keeps what it needs of them.

@@ -12,7 +12,8 @@ use rdkafka::ClientConfig;
 use rdkafka::bindings as sys;
 use sys::rd_kafka_resp_err_t::{RD_KAFKA_RESP_ERR__PARTITION_EOF as EOF, RD_KAFKA_RESP_ERR_NO_ERROR as OK};
 
-use super::KafkaError;
+use super::logging::redirect;
+use super::{KafkaError, advice};
 use crate::log::kafka::records::{HeaderView, RecordView};
 
 /// Records taken at once.
@@ -56,6 +57,7 @@ impl Consumer {
         // SAFETY: the copy of the configuration belongs to the client from `rd_kafka_new` on, or is destroyed here.
         let (raw, queue) = unsafe {
             let conf = sys::rd_kafka_conf_dup(native.ptr());
+            redirect(conf);
             let raw = sys::rd_kafka_new(sys::rd_kafka_type_t::RD_KAFKA_CONSUMER, conf, why.as_mut_ptr(), why.len());
             if raw.is_null() {
                 sys::rd_kafka_conf_destroy(conf);
@@ -151,7 +153,7 @@ impl Consumer {
                 tracing::debug!("Kafka: {text}");
                 return Ok(());
             }
-            return Err(fail(place, text));
+            return Err(fail(place, text.clone() + advice(&text)));
         }
         // Only those that are there are written: the whole array would be 8 KB for each record.
         let mut room = [const { MaybeUninit::<HeaderView<'_>>::uninit() }; HEADERS_MAX];

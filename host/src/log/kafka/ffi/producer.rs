@@ -18,7 +18,8 @@ use rdkafka::ClientConfig;
 use rdkafka::bindings as sys;
 use sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR as OK;
 
-use super::KafkaError;
+use super::logging::redirect;
+use super::{KafkaError, advice};
 
 /// Number of the request that ends a transaction, in Kafka's protocol.
 const END_TXN: i16 = 26;
@@ -110,7 +111,7 @@ unsafe extern "C" fn on_delivered(
         let [name, text] = unsafe { [sys::rd_kafka_err2name(message.err), sys::rd_kafka_err2str(message.err)] }
             // SAFETY: as above.
             .map(|text| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned());
-        deliveries.problem.get_or_insert(format!("a record was not delivered: {text}"));
+        deliveries.problem.get_or_insert(format!("a record was not delivered: {text}{}", advice(&text)));
         let error = KafkaError { name, ..KafkaError::other(text) };
         if error.is_refusal() {
             deliveries.refusal.get_or_insert(error);
@@ -190,6 +191,7 @@ impl Producer {
         // `seen` is boxed and lives longer than the client.
         let raw = unsafe {
             let conf = sys::rd_kafka_conf_dup(native.ptr());
+            redirect(conf);
             sys::rd_kafka_conf_set_opaque(conf, opaque);
             sys::rd_kafka_conf_set_dr_msg_cb(conf, Some(on_delivered));
             sys::rd_kafka_conf_interceptor_add_on_new(conf, c"ordain".as_ptr(), Some(on_new), opaque);

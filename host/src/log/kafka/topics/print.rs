@@ -46,7 +46,12 @@ fn rights(options: &Options, types: &[AggregateType]) -> Vec<String> {
         acl(&format!(
             "{host} --operation Write --operation Describe --resource-pattern-type prefixed --transactional-id {prefix}"
         )),
-        acl(&format!("{host} --operation Read --operation Describe --group {}", options.group)),
+        acl(&format!(
+            "{host} --operation Read --operation Describe --group {} --group {} --group {}",
+            options.group,
+            options.reader_group(),
+            options.lag_group()
+        )),
         acl(&format!("{host} --operation Describe --operation DescribeConfigs --topic __transaction_state")),
     ];
     if options.create_topics {

@@ -257,8 +257,13 @@ fn printed_commands_make_what_is_checked() {
         }
     }
     let all = lines.join("\n");
-    for right in ["--transactional-id shop.", "--group shop.hosts", "User:sender", "User:reader", "--operation Create"]
-    {
+    for right in [
+        "--transactional-id shop.",
+        "--group shop.hosts --group shop.reader --group shop.lag",
+        "User:sender",
+        "User:reader",
+        "--operation Create",
+    ] {
         assert!(all.contains(right), "{right}");
     }
     let forbidden = print::commands(&Options { create_topics: false, ..options }, &[]).join("\n");

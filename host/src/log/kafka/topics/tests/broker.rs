@@ -171,7 +171,7 @@ fn a_running_host_notices_topics_that_changed() {
     let options = place.0.options.clone();
     let log = KafkaLog::open(options, folder.path(), segment::Options::default(), Arc::new(Fixed)).unwrap();
     let (to, told) = std::sync::mpsc::sync_channel(1);
-    let _watch = log.watch(move |why| drop(to.send(why))).unwrap();
+    let _watch = log.keep_agreement(move |why| drop(to.send(why))).unwrap();
     let mut lane = log.lane(0, None, Box::new(|_| {}));
     lane.take(Lsn(0), &mut |_| Ok(())).unwrap();
     place.delete("account.events");
