@@ -13,6 +13,7 @@ mod flat;
 mod host;
 mod http;
 mod large;
+mod moves;
 mod plan;
 mod rebuild;
 mod rounds;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser};
+use ordain_tests::figures::Figures;
 use plan::Plan;
 
 /// The figures of this system.
@@ -34,6 +36,14 @@ enum Command {
         /// Only these cases, separated by commas
         #[arg(long, value_name = "NAMES", value_delimiter = ',')]
         only: Vec<String>,
+        #[command(flatten)]
+        args: PlanArgs,
+    },
+    /// How long lanes are silent when they move between hosts that share a log on Kafka
+    Moves {
+        /// Brokers to begin with, as `host:port`
+        #[arg(long, value_name = "BROKERS")]
+        brokers: String,
         #[command(flatten)]
         args: PlanArgs,
     },
@@ -76,6 +86,7 @@ impl PlanArgs {
 fn main() -> ExitCode {
     let done = match Command::parse() {
         Command::Core { only, args } => core(&args, &only),
+        Command::Moves { brokers, args } => moves(&args, &brokers),
         Command::Case { name, args } => case(&args, &name),
     };
     match done {
@@ -90,8 +101,17 @@ fn main() -> ExitCode {
 fn core(args: &PlanArgs, only: &[String]) -> anyhow::Result<()> {
     std::fs::create_dir_all(&args.dir)?;
     let folder = tempfile::tempdir_in(&args.dir)?;
-    let figures = plan::run(&args.plan(folder.path()), only)?;
-    table::print(&figures);
+    tell(args, &plan::run(&args.plan(folder.path()), only)?)
+}
+
+fn moves(args: &PlanArgs, brokers: &str) -> anyhow::Result<()> {
+    std::fs::create_dir_all(&args.dir)?;
+    let folder = tempfile::tempdir_in(&args.dir)?;
+    tell(args, &moves::run(&args.plan(folder.path()), brokers)?)
+}
+
+fn tell(args: &PlanArgs, figures: &Figures) -> anyhow::Result<()> {
+    table::print(figures);
     if let Some(report) = &args.report {
         figures.write(report)?;
         println!("\nwritten to {}", report.display());

@@ -101,11 +101,11 @@ impl Awaited {
         }
     }
 
-    /// The lane is lost: whoever waits asks its next owner.
+    /// The lane is lost: whoever waits asks its next owner. The commands are in their topic, and nobody sends them again.
     pub fn forget(&self) {
         let inner = std::mem::take(&mut *self.0.lock().expect("no panic while held"));
-        for reply in inner.waiting.into_values() {
-            reply.send(Err(Unanswered::Interrupted));
+        for ((_, offset), reply) in inner.waiting {
+            reply.send(Err(Unanswered::Elsewhere { offset }));
         }
     }
 }
@@ -403,6 +403,9 @@ impl Engine {
     fn serving(&self) -> Result<(), String> {
         match self.status() {
             Status::Ready => Ok(()),
+            // Lanes come and go. A command for one that is being restored waits in its topic, and a read is refused by
+            // that lane alone.
+            Status::Starting { .. } if self.0.parts.intake.as_ref().is_some_and(|intake| intake.joined()) => Ok(()),
             Status::Starting { lanes_ready, lanes, .. } => {
                 Err(format!("the host is starting: {lanes_ready} of {lanes} lanes are restored"))
             }

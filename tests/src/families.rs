@@ -2,12 +2,14 @@
 //! by the checker where commands flow. The tests run each once, `cargo xtask torture` runs them again and again.
 
 pub mod asking;
+pub mod brokers;
 pub mod disk;
 pub mod folder;
 pub mod hostile;
 pub mod hosts;
 pub mod kills;
 pub mod promises;
+pub mod rebalances;
 pub mod restarts;
 pub mod swaps;
 
@@ -43,6 +45,8 @@ families! {
     "disk" => disk::run;
     "promises" => promises::run;
     "hosts" => hosts::run;
+    "brokers" => brokers::run;
+    "rebalances" => rebalances::run;
 }
 
 /// A family by its name.

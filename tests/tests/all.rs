@@ -46,4 +46,6 @@ families! {
     a_disk_that_fails_or_is_full_costs_nothing_acknowledged = "disk";
     the_api_keeps_its_promises = "promises";
     hosts_that_share_a_log_on_kafka_answer_once = "hosts";
+    brokers_that_go_or_are_cut_off_cost_nothing_answered = "brokers";
+    a_storm_of_rebalances_loses_and_doubles_nothing = "rebalances";
 }

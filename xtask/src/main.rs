@@ -14,6 +14,7 @@ cargo xtask COMMAND
   demo [--commands N]                       build everything, run the story, print the report
   test [FILTER]                             everything that proves a promise
   bench core [--quick]                      the figures, as a table and target/reports/bench-core.json
+  bench moves [--quick]                     how long lanes are silent when they move between hosts on Kafka
   torture --minutes N [--seed S]            the fault families of the tests, at any length
   kafka up | down | tool                    a real broker without Docker; `cargo xtask kafka` says more
   tidy                                      the repository's own rules
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         ["demo", rest @ ..] => demo(rest),
         ["test", rest @ ..] => test(rest),
         ["bench", "core", rest @ ..] => bench(rest),
+        ["bench", "moves", rest @ ..] => bench_moves(rest),
         ["torture", rest @ ..] => torture(rest),
         ["kafka", rest @ ..] => xtask::kafka::command::run(rest),
         ["tidy"] => tidy::run(),
@@ -183,6 +185,15 @@ fn bench(rest: &[&str]) -> Result<(), Failed> {
     std::fs::create_dir_all("target/reports")
         .map_err(|error| Failed(format!("cannot make target/reports: {error}")))?;
     let mut args = vec!["core", "--report", "target/reports/bench-core.json"];
+    args.extend(rest);
+    program("target/release/ordain-benches", &args)
+}
+
+fn bench_moves(rest: &[&str]) -> Result<(), Failed> {
+    guests(Targets::Programs)?;
+    let broker = Cluster::private(&Spec::named("bench-moves"))?;
+    let bootstrap = broker.bootstrap();
+    let mut args = vec!["moves", "--brokers", &bootstrap, "--report", "target/reports/bench-moves.json"];
     args.extend(rest);
     program("target/release/ordain-benches", &args)
 }

@@ -38,7 +38,7 @@ impl Kafka {
     }
 
     /// Writes down how far the local copy is.
-    pub(super) fn close(self) {
+    pub(super) fn close(&self) {
         self.log.copy().close();
     }
 }
@@ -95,30 +95,45 @@ impl Take for Way {
     fn expect(&self, of: &AggregateType, partition: u32, offset: u64, reply: Reply) {
         let lane = partition % self.log.layout().lanes;
         match (self.log.stream_of(of, partition), self.awaited.get(lane as usize)) {
-            (Some(stream), Some(awaited)) if self.ours.has(lane) => awaited.expect(stream, offset, reply),
+            (Some(stream), Some(awaited)) if self.ours.has(lane) => {
+                awaited.expect(stream, offset, reply);
+                if !self.ours.has(lane) {
+                    awaited.forget();
+                }
+            }
             _ => reply.send(Err(Unanswered::Elsewhere { offset })),
         }
     }
 }
 
-struct Tenants(Arc<Lanes>);
+struct Tenants {
+    lanes: Arc<Lanes>,
+    awaited: Vec<Arc<Awaited>>,
+}
 
 impl Tenant for Tenants {
     fn has(&self, lane: u32) {
-        if let Err(error) = self.0.start_lane(lane) {
+        if let Err(error) = self.lanes.start_lane(lane) {
             tracing::error!("{error}");
         }
     }
 
     fn leave(&self, lanes: &[u32], patience: Duration) {
-        let late = self.0.stop_lanes(lanes, patience);
+        let late = self.lanes.stop_lanes(lanes, patience);
         if !late.is_empty() {
             tracing::warn!("lanes {late:?} did not end in time: their next owners fence them");
         }
     }
 
     fn lost(&self, lanes: &[u32]) {
-        self.0.lose_lanes(lanes);
+        self.lanes.lose_lanes(lanes);
+        // Also those who began to wait after the lane had ended.
+        let lost = lanes.iter().filter_map(|lane| self.awaited.get(*lane as usize));
+        lost.for_each(|awaited| awaited.forget());
+    }
+
+    fn cast_out(&self, why: &str) {
+        self.lanes.fail(why);
     }
 }
 
@@ -153,12 +168,13 @@ pub(super) fn start(config: &Config, options: Options, http: SocketAddr) -> anyh
         queue_bytes_max: config.queue.bytes_max,
     }));
     let intake = log.intake(awaited.clone())?;
+    let tenants = Tenants { lanes: Arc::clone(&lanes), awaited: awaited.clone() };
     let way = Way { intake, ours: Arc::clone(&ours), directory: log.directory()?, awaited, log: log.clone() };
     let way = Arc::new(way);
     let take = (layout.partitions, Some(Arc::clone(&way) as Arc<dyn Take>));
     let engine = engine(config, &lanes, &modules, &store, log.copy().reader(), take);
-    let member = Member::join(log.options(), ours, Arc::new(Tenants(Arc::clone(&lanes))))?;
-    let kafka = Kafka { log, member: Mutex::new(member), intake: way };
+    let member = Member::join(log.options(), ours, Arc::new(tenants))?;
+    let kafka = Arc::new(Kafka { log, member: Mutex::new(member), intake: way });
     Ok(Running { engine, lanes, store, log: Log::Kafka(kafka), modules })
 }
 

@@ -96,7 +96,12 @@ impl Work {
             let lane = command.partition % layout.lanes;
             let stream = slot * layout.partitions + command.partition;
             match self.awaited.get(lane as usize) {
-                Some(awaited) if self.host.placement.is_ours(lane) => awaited.expect(stream, offset, reply),
+                Some(awaited) if self.host.placement.is_ours(lane) => {
+                    awaited.expect(stream, offset, reply);
+                    if !self.host.placement.is_ours(lane) {
+                        awaited.forget();
+                    }
+                }
                 _ => reply.send(Err(Unanswered::Elsewhere { offset })),
             }
         }
