@@ -14,6 +14,7 @@ mod host;
 mod http;
 mod kafka;
 mod large;
+mod moves;
 mod plan;
 mod rebuild;
 mod rounds;
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser};
+use ordain_tests::figures::Figures;
 use plan::Plan;
 
 /// The figures of this system.
@@ -47,6 +49,14 @@ enum Command {
         brokers: String,
         /// What the names of the topics begin with
         prefix: String,
+    },
+    /// How long lanes are silent when they move between hosts that share a log on Kafka
+    Moves {
+        /// Brokers to begin with, as `host:port`
+        #[arg(long, value_name = "BROKERS")]
+        brokers: String,
+        #[command(flatten)]
+        args: PlanArgs,
     },
     /// One case in this very process
     #[command(hide = true)]
@@ -89,6 +99,7 @@ fn main() -> ExitCode {
         Command::Core { only, args } => core(&args, &only),
         Command::Kafka(args) => kafka::run(args),
         Command::Floor { brokers, prefix } => kafka::floor(&brokers, &prefix),
+        Command::Moves { brokers, args } => moves(&args, &brokers),
         Command::Case { name, args } => case(&args, &name),
     };
     match done {
@@ -103,8 +114,17 @@ fn main() -> ExitCode {
 fn core(args: &PlanArgs, only: &[String]) -> anyhow::Result<()> {
     std::fs::create_dir_all(&args.dir)?;
     let folder = tempfile::tempdir_in(&args.dir)?;
-    let figures = plan::run(&args.plan(folder.path()), only)?;
-    table::print(&figures);
+    tell(args, &plan::run(&args.plan(folder.path()), only)?)
+}
+
+fn moves(args: &PlanArgs, brokers: &str) -> anyhow::Result<()> {
+    std::fs::create_dir_all(&args.dir)?;
+    let folder = tempfile::tempdir_in(&args.dir)?;
+    tell(args, &moves::run(&args.plan(folder.path()), brokers)?)
+}
+
+fn tell(args: &PlanArgs, figures: &Figures) -> anyhow::Result<()> {
+    table::print(figures);
     if let Some(report) = &args.report {
         figures.write(report)?;
         println!("\nwritten to {}", report.display());

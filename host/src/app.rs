@@ -18,7 +18,7 @@ use crate::engine::{self, Engine, Status};
 use crate::gateway::Listeners;
 use crate::lane::cases;
 use crate::lane::inbox::Control;
-use crate::lane::supervisor::{Lanes, Shared};
+use crate::lane::supervisor::{EVERY, Lanes, Shared};
 use crate::lane::{Ended, Settings};
 use crate::log::embedded::{self, EmbeddedLog};
 use crate::log::{History, segment};
@@ -48,7 +48,7 @@ struct Running {
 /// Where answered commands live.
 enum Log {
     Embedded(Arc<EmbeddedLog>),
-    Kafka(Kafka),
+    Kafka(Arc<Kafka>),
 }
 
 /// Runs the daemon until `stopping` turns true and everything that was taken is answered.
@@ -91,7 +91,11 @@ pub async fn run(config: Config, mut stopping: watch::Receiver<bool>) -> anyhow:
     // Nobody may think that the daemon can still be reached.
     let _ = fs::remove_file(config.data.join("run.json"));
     close.send_replace(true);
+    // Other hosts get the lanes at once: requests that are open here ask them for their outcomes.
+    let kafka = if let Log::Kafka(kafka) = &running.log { Some(Arc::clone(kafka)) } else { None };
+    let leaving = tokio::task::spawn_blocking(move || kafka.iter().for_each(|kafka| kafka.leave()));
     serving.await.context("the HTTP server ended badly")?;
+    leaving.await.context("the host could not leave the group")?;
     tokio::task::spawn_blocking(move || stop(running)).await.context("the stop was interrupted")?;
     ended
 }
@@ -180,7 +184,7 @@ async fn until_ready(running: &Running, stopping: &mut watch::Receiver<bool>) ->
             _ = stopping.changed() => {}
         }
         if let Some((lane, Ended::Failed(reason))) = running.lanes.wait(Duration::ZERO) {
-            return Err(anyhow!("lane {lane} could not be restored: {reason}"));
+            return Err(failed(lane, "could not be restored", &reason));
         }
         if *stopping.borrow() {
             return Ok(false);
@@ -199,17 +203,18 @@ async fn until_ended(running: &Running, stopping: &mut watch::Receiver<bool>) ->
             changed = stopping.changed() => if changed.is_err() { return Ok(()) },
         }
         if let Some((lane, Ended::Failed(reason))) = running.lanes.wait(Duration::ZERO) {
-            return Err(anyhow!("lane {lane} stopped: {reason}"));
+            return Err(failed(lane, "stopped", &reason));
         }
     }
     Ok(())
 }
 
+fn failed(lane: u32, what: &str, reason: &str) -> anyhow::Error {
+    if lane == EVERY { anyhow!("{reason}") } else { anyhow!("lane {lane} {what}: {reason}") }
+}
+
 fn stop(running: Running) {
     let Running { engine, lanes, store, log, modules } = running;
-    if let Log::Kafka(kafka) = &log {
-        kafka.leave();
-    }
     lanes.stop();
     if let Err(error) = store.flush() {
         tracing::warn!("the state store is not up to date, the next start reads more of the log: {error}");

@@ -179,6 +179,8 @@ pub struct Log {
     pub production: bool,
     /// How values are written.
     pub value_form: ValueForm,
+    /// What this host is called as a member of the group, the same at every start; empty = a new member at every start.
+    pub instance: String,
     /// Time without a sign of life after which a host's lanes are given to others.
     pub session_timeout_ms: u64,
     /// Transactions of this host per second, over all its lanes.
@@ -211,6 +213,7 @@ impl Default for Log {
             replication: 0,
             production: false,
             value_form: ValueForm::Json,
+            instance: String::new(),
             session_timeout_ms: 10_000,
             commits_per_second_max: 1_000,
             advertised: String::new(),

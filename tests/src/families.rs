@@ -2,6 +2,7 @@
 //! by the checker where commands flow. The tests run each once, `cargo xtask torture` runs them again and again.
 
 pub mod asking;
+pub mod brokers;
 pub mod console;
 pub mod disk;
 pub mod folder;
@@ -13,6 +14,7 @@ pub mod kills;
 pub mod oversized;
 pub mod poison;
 pub mod promises;
+pub mod rebalances;
 pub mod restarts;
 pub mod secure;
 pub mod swaps;
@@ -65,6 +67,8 @@ families! {
     "foreign" => kafka::foreign::run;
     "console" => console::run;
     "secure" => secure::run;
+    "brokers" => brokers::run;
+    "rebalances" => rebalances::run;
 }
 
 /// A family by its name.

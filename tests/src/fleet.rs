@@ -40,7 +40,7 @@ pub struct SharedLog {
     pub brokers: String,
     /// What its topics begin with.
     pub prefix: String,
-    /// More lines of `[log]`.
+    /// More lines of `[log]`; `{host}` stands for the name of a host.
     pub settings: String,
 }
 
@@ -73,6 +73,8 @@ impl SharedLog {
         std::fs::copy(field.guests.join("bank-v1.wasm"), launch.modules.join("bank-v1.wasm"))?;
         let config = folder.join("ordain.toml");
         let Self { brokers, prefix, settings } = self;
+        let name = folder.file_name().context("a host has a name")?.to_string_lossy();
+        let settings = settings.replace("{host}", &name);
         let text = format!(
             "partitions = {PARTITIONS}\nlanes = {LANES}\n[log]\nkind = \"kafka\"\nbrokers = \"{brokers}\"\n\
              prefix = \"{prefix}\"\n{settings}"
@@ -203,6 +205,21 @@ impl Fleet {
         self.hosts[at] = Some(host);
     }
 
+    /// Starts a host a second time under its settings, on a folder of its own; it takes the place of the first, which is
+    /// returned and is no host of the fleet any more.
+    ///
+    /// # Errors
+    /// If it does not start, or the first does not run.
+    pub async fn doubled(&mut self, at: usize, folder: &Path) -> anyhow::Result<Daemon> {
+        let mut launch = self.launch(at)?.clone();
+        (launch.data, launch.output) = (folder.join("data"), folder.join("daemon.log"));
+        let double = launch.start().await.with_context(|| format!("the double of host {at}"))?;
+        let first = self.taken(at)?;
+        self.launches[at] = launch;
+        self.put(at, double);
+        Ok(first)
+    }
+
     /// Lets a host stand still. Clients ask `instead` meanwhile.
     ///
     /// # Errors
@@ -240,7 +257,7 @@ impl Fleet {
     }
 
     /// Ends the load, has every account's history told by a host and the log judged by the checker. Every host that was
-    /// not killed or stopped must run until here.
+    /// not killed or stopped must run until here. If all was well, the field's folder is removed.
     ///
     /// # Errors
     /// What was lost, doubled, or decided on stale state.
@@ -258,6 +275,7 @@ impl Fleet {
             }
         }
         let records = self.log.judged(field, true)?;
+        field.clear();
         Ok(Counts::from([("commands", commands), ("records", records), ("sent again", again)]))
     }
 }

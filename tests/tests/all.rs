@@ -61,4 +61,6 @@ families! {
     foreign_transactions_hide_no_answer_from_an_owner = "foreign";
     kafkas_own_console_tools_send_commands_and_read_their_answers = "console";
     a_broker_that_demands_tls_a_password_and_rights_is_served = "secure";
+    brokers_that_go_or_are_cut_off_cost_nothing_answered = "brokers";
+    a_storm_of_rebalances_loses_and_doubles_nothing = "rebalances";
 }

@@ -36,6 +36,19 @@ pub fn kafka(rest: &[&str]) -> Result<(), Failed> {
     program("target/release/ordain-benches", &args)
 }
 
+/// How long lanes are silent when they move between hosts, on a broker of their own.
+///
+/// # Errors
+/// As [`core`].
+pub fn moves(rest: &[&str]) -> Result<(), Failed> {
+    let broker = Cluster::private(&Spec::named("bench-moves"))?;
+    reports()?;
+    let bootstrap = broker.bootstrap();
+    let mut args = vec!["moves", "--brokers", &bootstrap, "--report", "target/reports/bench-moves.json"];
+    args.extend(rest);
+    program("target/release/ordain-benches", &args)
+}
+
 fn reports() -> Result<(), Failed> {
     std::fs::create_dir_all("target/reports").map_err(|error| Failed(format!("cannot make target/reports: {error}")))
 }

@@ -17,6 +17,7 @@ cargo xtask COMMAND
   test [FILTER]                             everything that proves a promise
   bench core [--quick]                      the figures, as a table and target/reports/bench-core.json
   bench kafka [--quick]                     beside Kafka Streams, on a broker of its own; target/reports/bench-kafka.json
+  bench moves [--quick]                     how long lanes are silent when they move between hosts on Kafka
   torture [--kafka] --minutes N [--seed S]  the fault families of the tests, at any length: those on the embedded log, or
                                             those on Apache Kafka, which start their brokers
   planted [NAME]...                         compiles the rules of Kafka lanes out, one by one: a test must notice each
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         ["test", rest @ ..] => test(rest),
         ["bench", "core", rest @ ..] => guests(Targets::Programs).and_then(|guests| bench::core(&guests, rest)),
         ["bench", "kafka", rest @ ..] => guests(Targets::Programs).and_then(|_| bench::kafka(rest)),
+        ["bench", "moves", rest @ ..] => guests(Targets::Programs).and_then(|_| bench::moves(rest)),
         ["torture", rest @ ..] => torture(rest),
         ["planted", names @ ..] => planted::run(names),
         ["kafka", rest @ ..] => xtask::kafka::command::run(rest),

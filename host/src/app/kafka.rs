@@ -46,7 +46,7 @@ impl Kafka {
     }
 
     /// Writes down how far the local copy is.
-    pub(super) fn close(self) {
+    pub(super) fn close(&self) {
         self.log.copy().close();
     }
 }
@@ -103,30 +103,45 @@ impl Take for Way {
     fn expect(&self, of: &AggregateType, partition: u32, offset: u64, reply: Reply) {
         let lane = partition % self.log.layout().lanes;
         match (self.log.stream_of(of, partition), self.awaited.get(lane as usize)) {
-            (Some(stream), Some(awaited)) if self.ours.has(lane) => awaited.expect(stream, offset, reply),
+            (Some(stream), Some(awaited)) if self.ours.has(lane) => {
+                awaited.expect(stream, offset, reply, None);
+                if !self.ours.has(lane) {
+                    awaited.forget();
+                }
+            }
             _ => reply.send(Err(Unanswered::Interrupted)),
         }
     }
 }
 
-struct Tenants(Arc<Lanes>);
+struct Tenants {
+    lanes: Arc<Lanes>,
+    awaited: Vec<Arc<Awaited>>,
+}
 
 impl Tenant for Tenants {
     fn has(&self, lane: u32) {
-        if let Err(error) = self.0.start_lane(lane) {
+        if let Err(error) = self.lanes.start_lane(lane) {
             tracing::error!("{error}");
         }
     }
 
     fn leave(&self, lanes: &[u32], patience: Duration) {
-        let late = self.0.stop_lanes(lanes, patience);
+        let late = self.lanes.stop_lanes(lanes, patience);
         if !late.is_empty() {
             tracing::warn!("lanes {late:?} did not end in time: their next owners fence them");
         }
     }
 
     fn lost(&self, lanes: &[u32]) {
-        self.0.lose_lanes(lanes);
+        self.lanes.lose_lanes(lanes);
+        // Also those who began to wait after the lane had ended.
+        let lost = lanes.iter().filter_map(|lane| self.awaited.get(*lane as usize));
+        lost.for_each(|awaited| awaited.forget());
+    }
+
+    fn cast_out(&self, why: &str) {
+        self.lanes.fail(why);
     }
 }
 
@@ -161,11 +176,12 @@ pub(super) fn start(config: &Config, options: Options, http: SocketAddr) -> anyh
         queue_bytes_max: config.queue.bytes_max,
     }));
     let intake = log.intake(awaited.clone())?;
+    let tenants = Tenants { lanes: Arc::clone(&lanes), awaited: awaited.clone() };
     let way = Way { intake, ours: Arc::clone(&ours), directory: log.directory()?, awaited, log: log.clone() };
     let way = Arc::new(way);
     let take = (layout.partitions, Some(Arc::clone(&way) as Arc<dyn Take>));
     let engine = engine(config, &lanes, &modules, &store, log.copy().reader(), take);
-    let member = Member::join(log.options(), ours, Arc::new(Tenants(Arc::clone(&lanes))))?;
+    let member = Member::join(log.options(), ours, Arc::new(tenants))?;
     let agreement = log.keep_agreement(doubt(&engine, &lanes))?;
     let boards: Vec<_> = lanes.ways.iter().map(|(_, board)| Arc::clone(board)).collect();
     let watch = log.watch(Box::new(move |lane, open| {
@@ -175,6 +191,7 @@ pub(super) fn start(config: &Config, options: Options, http: SocketAddr) -> anyh
         }
     }))?;
     let kafka = Kafka { log, member: Mutex::new(member), intake: way, _agreement: agreement, _watch: watch };
+    let kafka = Arc::new(kafka);
     Ok(Running { engine, lanes, store, log: Log::Kafka(kafka), modules })
 }
 
@@ -184,6 +201,7 @@ fn doubt(engine: &Engine, lanes: &Arc<Lanes>) -> impl FnOnce(String) + Send + 's
     move |why| {
         engine.fail(&why);
         lanes.ways.iter().for_each(|(inbox, _)| inbox.tell(Control::Broken(why.clone())));
+        lanes.fail(&why);
     }
 }
 

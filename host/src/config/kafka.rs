@@ -21,6 +21,7 @@ impl Config {
             replication: log.replication,
             production: log.production,
             value_form: log.value_form,
+            instance: (!log.instance.is_empty()).then(|| log.instance.clone()),
             session_timeout_ms: log.session_timeout_ms,
             commits_per_second_max: log.commits_per_second_max,
             advertised: (!log.advertised.is_empty()).then(|| log.advertised.trim_end_matches('/').to_owned()),
@@ -47,6 +48,7 @@ fn embedded(config: &Config) -> Result<(), BadConfig> {
         ("replication", log.replication == usual.replication),
         ("production", log.production == usual.production),
         ("value_form", log.value_form == usual.value_form),
+        ("instance", log.instance == usual.instance),
         ("session_timeout_ms", log.session_timeout_ms == usual.session_timeout_ms),
         ("commits_per_second_max", log.commits_per_second_max == usual.commits_per_second_max),
         ("advertised", log.advertised == usual.advertised),
@@ -66,6 +68,10 @@ fn kafka(log: &Log) -> Result<(), BadConfig> {
     let plain = |c: char| c.is_ascii_graphic();
     if log.group.len() > 249 || !log.group.chars().all(plain) {
         return Err(BadConfig("the setting `log.group` needs at most 249 visible ASCII characters".into()));
+    }
+    let of_name = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+    if log.instance.len() > 249 || !log.instance.chars().all(of_name) {
+        return Err(BadConfig("the setting `log.instance` needs at most 249 of a-z A-Z 0-9 . _ -".into()));
     }
     let advertised = &log.advertised;
     let host = advertised.strip_prefix("http://").or_else(|| advertised.strip_prefix("https://"));

@@ -107,6 +107,8 @@ fn settings_of_kafka_become_its_options() {
     let insisting = options(&format!("partitions = 16\nlanes = 4\n{}", on_kafka("group = \"g\"")), &[]).unwrap();
     assert_eq!((insisting.partitions, insisting.lanes, insisting.group.as_str()), (Some(16), Some(4), "g"));
     assert_eq!(options(&on_kafka(""), &[("ORDAIN_PARTITIONS", "8")]).unwrap().partitions, Some(8));
+    assert_eq!((usual.instance, insisting.instance), (None, None));
+    assert_eq!(options(&on_kafka("instance = \"a.1\""), &[]).unwrap().instance.as_deref(), Some("a.1"));
     let advertised = options(&on_kafka("advertised = \"http://10.0.0.7:7400/\""), &[]).unwrap().advertised;
     assert_eq!(advertised.as_deref(), Some("http://10.0.0.7:7400"));
 }
@@ -129,7 +131,7 @@ fn properties_come_from_the_file_and_from_variables_and_passwords_stay_hidden() 
 
 #[test]
 fn what_cannot_be_on_kafka_says_what_to_write() {
-    let mistakes: [(String, &[&str]); 16] = [
+    let mistakes: [(String, &[&str]); 17] = [
         ("[log]\nkind = \"kafka\"".into(), &["log.brokers", "host:9092"]),
         ("[log]\nbrokers = \"a:1\"".into(), &["log.brokers", "log.kind", "kafka"]),
         ("[log]\nproduction = true".into(), &["log.production", "log.kind"]),
@@ -140,6 +142,7 @@ fn what_cannot_be_on_kafka_says_what_to_write() {
         (on_kafka("prefix = \"\""), &["log.prefix"]),
         (on_kafka("session_timeout_ms = 10"), &["log.session_timeout_ms", "1000 to"]),
         (on_kafka("commits_per_second_max = 0"), &["log.commits_per_second_max", "1 to"]),
+        (on_kafka("instance = \"a b\""), &["log.instance", "a-z"]),
         (on_kafka("advertised = \"10.0.0.7\""), &["log.advertised", "http://"]),
         (on_kafka("[log.properties]\nacks = 1"), &["acks", "log.properties", "replicas"]),
         (on_kafka("[log.properties]\n\"transactional.id\" = \"x\""), &["transactional.id", "fence"]),

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
 
-use super::{Answered, Reply, Unanswered};
+use super::{Answered, Appended, Reply, Unanswered};
 use crate::log::Lsn;
 
 /// A command of a log of commands that was answered: its stream, its offset there, and the answer.
@@ -15,9 +15,17 @@ pub struct Awaited(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    waiting: HashMap<(u32, u64), Reply>,
+    waiting: HashMap<(u32, u64), Waiting>,
     /// For each stream, its newest answers.
     answered: HashMap<u32, Kept>,
+}
+
+/// Somebody who waits for an answer.
+#[derive(Debug)]
+struct Waiting {
+    reply: Reply,
+    /// The command, if it is known: its answer can be asked for elsewhere.
+    appended: Option<Box<Appended>>,
 }
 
 /// Answers of one stream. Their offsets rise.
@@ -42,7 +50,7 @@ impl Awaited {
         let mut told = Vec::new();
         for (stream, offset, answer) in answers {
             if !inner.waiting.is_empty()
-                && let Some(reply) = inner.waiting.remove(&(stream, offset))
+                && let Some(Waiting { reply, .. }) = inner.waiting.remove(&(stream, offset))
             {
                 told.push((reply, answer.clone()));
             }
@@ -56,7 +64,7 @@ impl Awaited {
 
     /// Gives `reply` the answer to the command at an offset as soon as it is there. One that was given long ago does not
     /// come: it is asked for by the command's id.
-    pub fn expect(&self, stream: u32, offset: u64, reply: Reply) {
+    pub fn expect(&self, stream: u32, offset: u64, reply: Reply, appended: Option<Box<Appended>>) {
         let mut inner = self.0.lock().expect("no panic while held");
         match inner.find(stream, offset) {
             Some(answered) => {
@@ -65,10 +73,10 @@ impl Awaited {
             }
             None => {
                 if inner.waiting.len() >= AWAITED_MAX {
-                    inner.waiting.retain(|_, one| !one.is_given_up());
+                    inner.waiting.retain(|_, one| !one.reply.is_given_up());
                 }
                 if inner.waiting.len() < AWAITED_MAX {
-                    inner.waiting.insert((stream, offset), reply);
+                    inner.waiting.insert((stream, offset), Waiting { reply, appended });
                 } else {
                     reply.send(Err(Unanswered::Interrupted));
                 }
@@ -76,11 +84,11 @@ impl Awaited {
         }
     }
 
-    /// The lane is lost: whoever waits asks its next owner.
+    /// The lane is lost: whoever waits asks its next owner. The commands are in their topic, and nobody sends them again.
     pub fn forget(&self) {
         let inner = std::mem::take(&mut *self.0.lock().expect("no panic while held"));
-        for reply in inner.waiting.into_values() {
-            reply.send(Err(Unanswered::Interrupted));
+        for Waiting { reply, appended } in inner.waiting.into_values() {
+            reply.send(Err(appended.map_or(Unanswered::Interrupted, Unanswered::Elsewhere)));
         }
     }
 }

@@ -17,6 +17,9 @@ use crate::store::Store;
 /// How often a stopping lane is looked at.
 const LOOK: Duration = Duration::from_millis(2);
 
+/// Stands for all lanes where one is named that ended.
+pub const EVERY: u32 = u32::MAX;
+
 /// Makes one lane's side of the log.
 pub type MakeLog = Box<dyn Fn(u32, &Arc<Inbox>, OnCommitted) -> Box<dyn LaneLog> + Send + Sync>;
 
@@ -90,6 +93,7 @@ impl Lanes {
         }
         let (inbox, board) = &self.ways[number as usize];
         board.wanted.store(true, Ordering::Release);
+        inbox.close("the lane of this aggregate is being restored from the log: try again shortly");
         // What the lane's last thread was told and did not hear any more.
         inbox.answer_all(&crate::engine::Unanswered::Interrupted);
         let told = Arc::clone(inbox);
@@ -149,6 +153,12 @@ impl Lanes {
         }
     }
 
+    /// No lane can go on, whatever each of them thinks.
+    pub fn fail(&self, why: &str) {
+        // Full only if nobody listens any more.
+        let _unheard = self.tell.try_send((EVERY, Ended::Failed(why.to_owned())));
+    }
+
     /// The host is about to stop: lanes that end are not started again.
     pub fn start_no_more(&self) {
         self.ending.store(true, Ordering::Release);
@@ -160,7 +170,7 @@ impl Lanes {
             Ok(ended) => Some(ended),
             Err(mpsc::RecvTimeoutError::Timeout) => None,
             Err(mpsc::RecvTimeoutError::Disconnected) => {
-                Some((u32::MAX, Ended::Failed("a lane's thread ended without a word: see the log".to_owned())))
+                Some((EVERY, Ended::Failed("a lane's thread ended without a word: see the log".to_owned())))
             }
         }
     }

@@ -51,6 +51,10 @@ use topics::layout::Layout;
 /// Types that a log can have: their slots number the streams.
 pub const TYPES_MAX: u32 = 64;
 
+/// Milliseconds after which clients ask anew who leads: a broker that was cut off from the controller serves its old end
+/// without an error, and takes records that it never acknowledges.
+const LEADERS_MS: &str = "3000";
+
 /// What a host is told of its place among the others.
 pub trait Placement: Send + Sync {
     /// Whether the group still gives this lane to this host.
@@ -333,6 +337,7 @@ impl Host {
             ("retry.backoff.ms", "1"),
             ("retry.backoff.max.ms", "3"),
             ("reconnect.backoff.ms", "5"),
+            ("topic.metadata.refresh.interval.ms", LEADERS_MS),
             ("enable.sparse.connections", "false"),
             ("queue.buffering.max.messages", "2000000"),
             ("queue.buffering.max.kbytes", "1048576"),
@@ -360,6 +365,8 @@ impl Host {
             ("enable.partition.eof", "false"),
             ("check.crcs", "true"),
             ("fetch.error.backoff.ms", "50"),
+            ("topic.metadata.refresh.interval.ms", LEADERS_MS),
+            ("enable.sparse.connections", "false"),
             ("reconnect.backoff.ms", "5"),
             ("fetch.message.max.bytes", "16777216"),
             ("enable.metrics.push", "false"),
@@ -382,6 +389,7 @@ impl Host {
             ("message.timeout.ms", "15000"),
             ("retry.backoff.ms", "5"),
             ("reconnect.backoff.ms", "5"),
+            ("topic.metadata.refresh.interval.ms", LEADERS_MS),
             ("enable.sparse.connections", "false"),
             ("compression.type", "lz4"),
             ("message.max.bytes", "10000000"),

@@ -11,7 +11,7 @@ fn block_at(lsn: u64, bytes: usize) -> Answered {
 
 fn kept(awaited: &Awaited, stream: u32, offset: u64) -> bool {
     let (reply, mut answer) = oneshot::channel();
-    awaited.expect(stream, offset, Reply::Once(reply));
+    awaited.expect(stream, offset, Reply::Once(reply), None);
     answer.try_recv().is_ok()
 }
 
@@ -19,7 +19,7 @@ fn kept(awaited: &Awaited, stream: u32, offset: u64) -> bool {
 fn who_asks_late_and_who_waits_both_hear() {
     let awaited = Awaited::default();
     let (reply, mut answer) = oneshot::channel();
-    awaited.expect(1, 7, Reply::Once(reply));
+    awaited.expect(1, 7, Reply::Once(reply), None);
     awaited.answered([(1, 6, block_at(0, 10)), (1, 7, block_at(0, 10)), (2, 7, block_at(0, 10))]);
     assert!(answer.try_recv().is_ok());
     assert!(kept(&awaited, 1, 6) && kept(&awaited, 1, 7) && kept(&awaited, 2, 7));

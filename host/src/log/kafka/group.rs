@@ -61,11 +61,15 @@ pub trait Tenant: Send + Sync {
     fn leave(&self, lanes: &[u32], patience: Duration);
     /// Lanes are lost: nothing of them is ours any more.
     fn lost(&self, lanes: &[u32]);
+    /// This host cannot be a member any more.
+    fn cast_out(&self, why: &str);
 }
 
 struct Context {
     ours: Arc<Ours>,
     tenant: Arc<dyn Tenant>,
+    /// The member is leaving.
+    ending: Arc<AtomicBool>,
 }
 
 impl ClientContext for Context {
@@ -94,6 +98,8 @@ impl ConsumerContext for Context {
             tracing::info!("the group gives this host lanes {lanes:?}");
             self.ours.lock().extend(&lanes);
             self.ours.joined.store(true, Ordering::Release);
+            // Nobody answers for them until they are taken.
+            lanes.into_iter().for_each(|lane| self.tenant.has(lane));
             return;
         }
         let lost = group.assignment_lost();
@@ -105,6 +111,9 @@ impl ConsumerContext for Context {
             self.forget(&lanes);
             self.tenant.lost(&lanes);
         } else {
+            if !self.ending.load(Ordering::Acquire) {
+                std::thread::park_timeout(KEPT);
+            }
             self.tenant.leave(&lanes, DRAIN);
             self.forget(&lanes);
             self.tenant.lost(&lanes);
@@ -122,6 +131,12 @@ impl Context {
     }
 }
 
+/// A member hears by the answer to its heartbeat that lanes are dealt out anew, and all wait for the last one that hears.
+const HEARTBEAT_MS_MAX: u64 = 200;
+/// Lanes that another host is to have are kept for this long before they are given away: librdkafka joins at most once a
+/// second, so nobody could take them sooner.
+const KEPT: Duration = Duration::from_millis(900);
+
 /// A member of the group.
 #[derive(Debug)]
 pub struct Member {
@@ -137,24 +152,39 @@ impl Member {
     pub fn join(options: &Options, ours: Arc<Ours>, tenant: Arc<dyn Tenant>) -> Result<Self, LogError> {
         let fatal =
             |e: &dyn std::fmt::Display| LogError::Fatal(format!("the group {} cannot be joined: {e}", options.group));
-        let context = Context { ours: Arc::clone(&ours), tenant: Arc::clone(&tenant) };
+        let ending = Arc::new(AtomicBool::new(false));
+        let context = Context { ours: Arc::clone(&ours), tenant: Arc::clone(&tenant), ending: Arc::clone(&ending) };
         let group: BaseConsumer<Context> = config(options).create_with_context(context).map_err(|e| fatal(&e))?;
         group.subscribe(&[&options.lanes_topic()]).map_err(|e| fatal(&e))?;
-        let ending = Arc::new(AtomicBool::new(false));
         let end = Arc::clone(&ending);
         let work = move || {
             let mut told = String::new();
             while !end.load(Ordering::Acquire) {
-                if let Some(Err(error)) = group.poll(PATIENCE) {
-                    let error = error.to_string();
-                    // It comes again and again while the host waits for its lanes.
-                    if !advice(&error).is_empty() && told != error {
-                        tracing::error!("the group cannot be joined: {error}{}", advice(&error));
-                        told = error;
-                    } else {
-                        tracing::debug!("the group: {error}");
+                match group.poll(PATIENCE) {
+                    Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
+                        let all = std::mem::take(&mut *ours.lock());
+                        tenant.lost(&Vec::from_iter(all));
+                        tenant.cast_out(&format!(
+                            "the group does not have this host any more: {error}. If another host was started with the same \
+                             `log.instance`, give each its own"
+                        ));
+                        break;
                     }
+                    Some(Err(error)) => {
+                        let error = error.to_string();
+                        // It comes again and again while the host waits for its lanes.
+                        if !advice(&error).is_empty() && told != error {
+                            tracing::error!("the group cannot be joined: {error}{}", advice(&error));
+                            told = error;
+                        } else {
+                            tracing::debug!("the group: {error}");
+                        }
+                    }
+                    _ => {}
                 }
+                // Heartbeats and joins are sent when librdkafka's own thread wakes up, else once a second: a question
+                // wakes it.
+                let _woken = group.assignment();
                 // Also one that ended because another host had taken it meanwhile.
                 ours.all().into_iter().for_each(|lane| tenant.has(lane));
             }
@@ -170,6 +200,8 @@ impl Member {
     pub fn leave(&mut self) {
         self.ending.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
+            // It may be keeping lanes for others.
+            thread.thread().unpark();
             // A panic is in the process's log.
             drop(thread.join());
         }
@@ -185,7 +217,7 @@ impl Drop for Member {
 fn config(options: &Options) -> ClientConfig {
     let mut config = options.client();
     let session = options.session_timeout_ms.to_string();
-    let heartbeat = (options.session_timeout_ms / 10).clamp(100, 3_000).to_string();
+    let heartbeat = (options.session_timeout_ms / 10).clamp(100, HEARTBEAT_MS_MAX).to_string();
     for (name, value) in [
         ("group.id", options.group.as_str()),
         ("session.timeout.ms", session.as_str()),
@@ -199,6 +231,9 @@ fn config(options: &Options) -> ClientConfig {
         ("log_level", "3"),
     ] {
         config.set(name, value);
+    }
+    if let Some(instance) = &options.instance {
+        config.set("group.instance.id", instance);
     }
     config
 }

@@ -75,6 +75,11 @@ struct Work {
     looked: Stopwatch,
 }
 
+fn appended(command: Command, offset: u64) -> Appended {
+    let Command { aggregate_type: of, aggregate_id: id, command_id, .. } = command;
+    Appended { of, id, command_id, offset }
+}
+
 /// What became of commands, by their marks. Of one that is nowhere in it nothing is known.
 #[derive(Default)]
 struct Sent {
@@ -91,18 +96,18 @@ impl Work {
     }
 
     fn append(&mut self, together: Vec<Submission>) {
-        let mut appended = self.produce(&together).unwrap_or_else(|why| {
-            tracing::warn!("commands could not be appended: {why}");
+        let mut sent = self.produce(&together).unwrap_or_else(|why| {
+            tracing::warn!("commands could not be sent: {why}");
             self.producer = None;
             Sent::default()
         });
         let layout = self.host.layout();
         for (mark, Submission { command, reply }) in (0..).zip(together) {
-            if let Some(why) = appended.too_large.remove(&mark) {
+            if let Some(why) = sent.too_large.remove(&mark) {
                 reply.send(Err(Unanswered::TooLarge(why)));
                 continue;
             }
-            let offset = appended.offsets.get(&mark).and_then(|offset| u64::try_from(*offset).ok());
+            let offset = sent.offsets.get(&mark).and_then(|offset| u64::try_from(*offset).ok());
             let slot = layout.of(&command.aggregate_type).map(|one| one.slot);
             let (Some(offset), Some(slot)) = (offset, slot) else {
                 // It may be in the topic all the same: the same command id makes a second try harmless.
@@ -116,11 +121,13 @@ impl Work {
             let lane = command.partition % layout.lanes;
             let stream = slot * layout.partitions + command.partition;
             match self.awaited.get(lane as usize) {
-                Some(awaited) if self.host.placement.is_ours(lane) => awaited.expect(stream, offset, reply),
-                _ => {
-                    let Command { aggregate_type: of, aggregate_id: id, command_id, .. } = command;
-                    reply.send(Err(Unanswered::Elsewhere(Box::new(Appended { of, id, command_id, offset }))));
+                Some(awaited) if self.host.placement.is_ours(lane) => {
+                    awaited.expect(stream, offset, reply, Some(Box::new(appended(command, offset))));
+                    if !self.host.placement.is_ours(lane) {
+                        awaited.forget();
+                    }
                 }
+                _ => reply.send(Err(Unanswered::Elsewhere(Box::new(appended(command, offset))))),
             }
         }
     }

@@ -45,6 +45,8 @@ pub struct Options {
     pub production: bool,
     /// How values are written.
     pub value_form: ValueForm,
+    /// What this host is called as a member of the group; `None` = it is a new member at every start.
+    pub instance: Option<String>,
     /// Milliseconds without a sign of life after which a host's lanes are given to others.
     pub session_timeout_ms: u64,
     /// Transactions of this host per second, over all its lanes.

@@ -28,8 +28,11 @@ use super::records::{RecordView, name};
 use crate::clock::{self, Stopwatch};
 use crate::log::{Block, BlockBuilder, LogError, Lsn, Term};
 
-/// Time for one attempt of an init.
+/// Time for an init.
 const INIT: Duration = Duration::from_secs(30);
+/// Time for the first attempt of it; each later one has twice as long. While the earlier owner's last transaction is being
+/// ended the coordinator says so, and librdkafka asks again only after half a second: a new producer asks at once.
+const INIT_FIRST: Duration = Duration::from_millis(80);
 /// Attempts at init and barrier before the lane gives up.
 const ATTEMPTS: u32 = 60;
 /// Time without a single record after which a restore says that it is stuck.
@@ -62,12 +65,21 @@ pub fn take(
             Ok(Some(why)) => return Err(LogError::Corrupt(why)),
             Err(error) => tracing::debug!(lane, "the layout could not be compared: {error}"),
         }
-        let began = clock::boot_time();
+        let (began, watch) = (clock::boot_time(), Stopwatch::start());
         match fence(host, lane, streams) {
             Ok((producer, nonce, term)) => {
+                let fenced = watch.elapsed();
                 replay_copy(host, from, replay)?;
+                let copied = watch.elapsed();
                 restore(host, lane, streams, (&nonce, term), replay)?;
                 host.proved(lane, began);
+                tracing::info!(
+                    lane,
+                    fence_ms = fenced.as_millis(),
+                    copy_ms = (copied - fenced).as_millis(),
+                    restore_ms = (watch.elapsed() - copied).as_millis(),
+                    "the log of the lane is taken"
+                );
                 return Ok((producer, term));
             }
             Err(error) if attempt + 1 == ATTEMPTS => {
@@ -88,13 +100,16 @@ fn fence(host: &Host, lane: u32, streams: &[Stream]) -> Result<(Producer, String
     let mut topics = vec![host.options.lanes_topic()];
     topics.extend(Host::types_of(streams).iter().map(|of| host.options.events_topic(of)));
     let id = host.options.transactional_id(layout.generation, lane);
-    let producer = Producer::new(&host.producer_config(&id, &topics), &topics)?;
     let watch = Stopwatch::start();
-    while let Err(error) = producer.init(INIT) {
-        if !error.retriable || watch.elapsed() > INIT {
-            return Err(error);
+    let mut patience = INIT_FIRST;
+    let producer = loop {
+        let producer = Producer::new(&host.producer_config(&id, &topics), &topics)?;
+        match producer.init(patience) {
+            Ok(()) => break producer,
+            Err(error) if !error.retriable || watch.elapsed() > INIT => return Err(error),
+            Err(_) => patience = INIT.min(2 * patience),
         }
-    }
+    };
     let nonce = uuid::Uuid::now_v7().to_string();
     let owner = Owner { lane, nonce: nonce.clone(), address: host.address(), modules: host.placement.modules() };
     let delivered = write_barrier(host, &producer, &owner, streams)?;

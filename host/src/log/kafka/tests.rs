@@ -63,6 +63,7 @@ fn options(brokers: &str) -> Options {
         value_form: ValueForm::Json,
         session_timeout_ms: 10_000,
         commits_per_second_max: 10_000,
+        instance: None,
         advertised: None,
     }
 }

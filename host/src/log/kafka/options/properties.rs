@@ -3,9 +3,10 @@
 use rdkafka::ClientConfig;
 
 /// What Ordain must fix, because a promise depends on it, or because a setting of its own says it.
-const FIXED: [(&[&str], &str); 19] = [
+const FIXED: [(&[&str], &str); 20] = [
     (&["bootstrap.servers", "metadata.broker.list"], "set `log.brokers`"),
     (&["group.id"], "set `log.group`"),
+    (&["group.instance.id"], "set `log.instance`"),
     (&["session.timeout.ms"], "set `log.session_timeout_ms`"),
     (&["transactional.id"], "it is the fence of a lane, and follows from `log.prefix` and the lane (docs/kafka.md)"),
     (&["enable.idempotence", "enable.gapless.guarantee"], "a command would be answered twice after a retry"),

@@ -14,6 +14,7 @@ fn options() -> Options {
         value_form: ValueForm::Json,
         session_timeout_ms: 10_000,
         commits_per_second_max: 1_000,
+        instance: None,
         advertised: None,
     }
 }

@@ -20,6 +20,7 @@ fn options(prefix: &str) -> Options {
         value_form: ValueForm::Json,
         session_timeout_ms: 10_000,
         commits_per_second_max: 1_000,
+        instance: None,
         advertised: None,
     }
 }
