@@ -1,5 +1,5 @@
 //! How long lanes are silent when they move from one host to another: after a clean stop, after a kill, and when a host
-//! joins. Two hosts, a steady load over all lanes, and the longest time between two answers of a lane.
+//! joins; and when a host dies and is back at once, under the same name in the group. Two hosts, a steady load over all lanes, and the longest time between two answers of a lane.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -50,8 +50,8 @@ pub fn run(plan: &Plan, brokers: &str) -> anyhow::Result<Figures> {
 }
 
 async fn measure(plan: &Plan, brokers: &str) -> anyhow::Result<Figures> {
-    let field =
-        Field { ordain: plan.ordain.clone(), guests: plan.guests.clone(), folder: plan.folder.join("moves"), seed: 7 };
+    let (ordain, guests, folder) = (plan.ordain.clone(), plan.guests.clone(), plan.folder.join("moves"));
+    let field = Field { ordain, guests, folder, seed: 7, thorough: false };
     let log = SharedLog { settings: String::new(), ..SharedLog::new(brokers, "moves") };
     let mut fleet = Fleet::start(&field, log, 2).await?;
     let load = Steady::start(fleet.addresses());
@@ -62,11 +62,40 @@ async fn measure(plan: &Plan, brokers: &str) -> anyhow::Result<Figures> {
             one(&mut fleet, &load, (how, time % 2), &mut seen).await?;
         }
     }
+    end(fleet, load).await?;
+    let named = SharedLog { settings: "instance = \"{host}\"\n".to_owned(), ..SharedLog::new(brokers, "returns") };
+    let mut fleet = Fleet::start(&field, named, 2).await?;
+    let load = Steady::start(fleet.addresses());
+    tokio::time::sleep(2 * BEFORE).await;
+    for time in 0..plan.pick(1, 5) {
+        back(&mut fleet, &load, time % 2, &mut seen).await?;
+    }
+    end(fleet, load).await?;
+    seen.figures(&plan.folder)
+}
+
+async fn end(mut fleet: Fleet, load: Steady) -> anyhow::Result<()> {
     load.finish().await?;
     for at in 0..fleet.count() {
         fleet.stop(at).await?;
     }
-    seen.figures(&plan.folder)
+    Ok(())
+}
+
+/// A host dies and is started again at once.
+async fn back(fleet: &mut Fleet, load: &Steady, at: usize, seen: &mut Seen) -> anyhow::Result<()> {
+    let had = lanes(&said(fleet, at)?);
+    tokio::time::sleep(BEFORE).await;
+    let began = clock::now_ns();
+    fleet.kill(at)?;
+    fleet.start_again(at).await?;
+    tokio::time::sleep(AFTER).await;
+    let gaps = load.gaps(began);
+    for lane in had {
+        let gap = gaps.get(lane as usize).copied().flatten();
+        seen.add("return_gap_ms", gap.with_context(|| format!("lane {lane} is silent after a return"))?);
+    }
+    Ok(())
 }
 
 /// A host goes, and comes back.

@@ -21,6 +21,8 @@ pub struct Field {
     pub folder: PathBuf,
     /// Where randomness begins.
     pub seed: u64,
+    /// There is time: every fault longer or more often.
+    pub thorough: bool,
 }
 
 /// What was done and seen, by name.
@@ -40,9 +42,15 @@ impl Field {
         };
         let target = release.parent().unwrap_or(release);
         let folder = target.join("e2e").join(name);
-        let field = Self { ordain: release.join("ordain"), guests: target.join("guests"), folder, seed };
+        let field =
+            Self { ordain: release.join("ordain"), guests: target.join("guests"), folder, seed, thorough: false };
         field.rules("v1")?;
         Ok(field)
+    }
+
+    /// One number for a test, another where there is time.
+    pub fn pick<T>(&self, quick: T, thorough: T) -> T {
+        if self.thorough { thorough } else { quick }
     }
 
     /// A version of the bank: `v1`, `v2-fee`, `v2-no-overdraft`, `v3`, `v4`, `trap`, `loop`.

@@ -97,7 +97,7 @@ async fn torture(arguments: &Arguments) -> anyhow::Result<()> {
 async fn run(arguments: &Arguments, family: &Family, seed: u64) -> anyhow::Result<Counts> {
     let Arguments { ordain, guests, folder, .. } = arguments;
     let folder = folder.join(family.name);
-    let field = Field { ordain: ordain.clone(), guests: guests.clone(), folder, seed };
+    let field = Field { ordain: ordain.clone(), guests: guests.clone(), folder, seed, thorough: true };
     let began = clock::now_ns();
     let failed = || format!("{} --seed {seed} failed; its data is in {}", family.name, arguments.folder.display());
     let mut counts = (family.run)(&field).await.with_context(failed)?;

@@ -12,9 +12,6 @@ use xtask::kafka::{Cluster, Spec};
 use crate::field::{Counts, Field};
 use crate::fleet;
 
-/// Answers heard between two faults.
-const BETWEEN: u64 = 200;
-
 /// Runs the family.
 ///
 /// # Errors
@@ -31,6 +28,11 @@ pub async fn run(field: &Field) -> anyhow::Result<Counts> {
         }
     }
     Ok(counts)
+}
+
+/// Answers heard between two faults.
+fn between(field: &Field) -> u64 {
+    field.pick(60, 300)
 }
 
 /// Brokers under a name of this process alone.

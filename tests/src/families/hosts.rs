@@ -5,8 +5,6 @@ use crate::field::{Counts, Field};
 use crate::fleet::load::Load;
 use crate::fleet::{self, Fleet, SharedLog};
 
-/// Times a host dies or leaves.
-const ROUNDS: u64 = 6;
 /// Answers heard between two of them.
 const BETWEEN: u64 = 300;
 
@@ -18,7 +16,8 @@ pub async fn run(field: &Field) -> anyhow::Result<Counts> {
     let Some(brokers) = fleet::brokers(field) else { return Ok(Counts::new()) };
     let mut fleet = Fleet::start(field, SharedLog::new(&brokers, "hosts"), 2).await?;
     let mut load = Load::start(fleet.addresses());
-    for round in 0..ROUNDS {
+    let rounds = field.pick(3, 6);
+    for round in 0..rounds {
         load.hears(BETWEEN).await?;
         let at = (round % 2) as usize;
         if round % 3 == 2 {
@@ -32,6 +31,6 @@ pub async fn run(field: &Field) -> anyhow::Result<Counts> {
     }
     load.hears(BETWEEN).await?;
     let mut counts = fleet.judge(field, load).await?;
-    counts.insert("hosts gone", ROUNDS);
+    counts.insert("hosts gone", rounds);
     Ok(counts)
 }

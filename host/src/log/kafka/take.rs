@@ -104,6 +104,7 @@ fn fence(host: &Host, lane: u32, streams: &[Stream]) -> Result<(Producer, String
     let mut patience = INIT_FIRST;
     let producer = loop {
         let producer = Producer::new(&host.producer_config(&id, &topics), &topics)?;
+        producer.connect(INIT)?;
         match producer.init(patience) {
             Ok(()) => break producer,
             Err(error) if !error.retriable || watch.elapsed() > INIT => return Err(error),

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use xtask::kafka::{CONTROLLER, Cluster};
 
-use super::{BETWEEN, apart};
+use super::apart;
 use crate::daemon::eventually;
 use crate::dice::Dice;
 use crate::fleet::load::Load;
@@ -20,10 +20,16 @@ const NOTICED: Duration = Duration::from_secs(60);
 /// A client's name is somewhere in the first bytes of a connection.
 const HEAD: usize = 64;
 
+/// Brokers that are cut off from their controller, and how many answers are heard between two things that happen.
+pub(super) struct Broken<'a> {
+    pub(super) cluster: &'a mut Cluster,
+    pub(super) line: &'a Line,
+    pub(super) between: u64,
+}
+
 /// Cuts off the leader of a partition of events; a host is killed and another one started while it is.
 pub(super) async fn run(
-    cluster: &mut Cluster,
-    line: &Line,
+    Broken { cluster, line, between }: Broken<'_>,
     fleet: &mut Fleet,
     load: &mut Load,
     dice: &mut Dice,
@@ -41,14 +47,14 @@ pub(super) async fn run(
     // Hosts take lanes while it is there.
     let gone = dice.below(fleet.count() as u64) as usize;
     fleet.kill(gone)?;
-    load.hears(BETWEEN).await.context("with one broker cut off from the controller")?;
+    load.hears(between).await.context("with one broker cut off from the controller")?;
     let believes = apart(|| cluster.leader(leader, &events, partition))?;
     ensure!(believes == Some(leader), "broker {leader} was to believe that it leads, and says {believes:?}");
     fleet.start_again(gone).await.context("with one broker cut off from the controller")?;
-    load.hears(BETWEEN).await?;
+    load.hears(between).await?;
     line.mend();
     apart(|| cluster.wait_in_sync())?;
-    load.hears(BETWEEN).await?;
+    load.hears(between).await?;
     fleet.all_run()
 }
 

@@ -1,7 +1,7 @@
 //! One broker for everything, stopped and killed under load: while it is away nothing is answered, afterwards everything
 //! goes on, with the same hosts.
 
-use super::{BETWEEN, apart, cluster, spec};
+use super::{apart, between, cluster, spec};
 use crate::field::{Counts, Field};
 use crate::fleet::load::Load;
 use crate::fleet::{Fleet, SharedLog};
@@ -16,10 +16,10 @@ pub(super) async fn run(field: &Field) -> anyhow::Result<Counts> {
     let mut fleet = Fleet::start(field, SharedLog::new(&cluster.bootstrap(), "one"), 2).await?;
     let mut load = Load::start(fleet.addresses());
     for time in 0..TIMES {
-        load.hears(BETWEEN).await?;
+        load.hears(between(field)).await?;
         apart(|| if time % 2 == 0 { cluster.stop(BROKER) } else { cluster.kill(BROKER) })?;
         apart(|| cluster.start(BROKER).and_then(|()| cluster.wait_ready()))?;
-        load.hears(BETWEEN).await?;
+        load.hears(between(field)).await?;
         fleet.all_run()?;
     }
     let mut counts = fleet.judge(field, load).await?;

@@ -5,8 +5,8 @@
 use anyhow::Context as _;
 use xtask::kafka::{Cluster, Coordinated, Spec};
 
-use super::cut_off::Line;
-use super::{BETWEEN, apart, cluster, cut_off, spec};
+use super::cut_off::{Broken, Line};
+use super::{apart, between, cluster, cut_off, spec};
 use crate::dice::Dice;
 use crate::field::{Counts, Field};
 use crate::fleet::load::Load;
@@ -30,22 +30,23 @@ pub(super) async fn run(field: &Field) -> anyhow::Result<Counts> {
         .to_vec();
     let mut cluster = cluster(&spec)?;
     let log = SharedLog::new(&cluster.bootstrap(), "three").with("production = true\n");
-    let mut fleet = Fleet::start(field, log, 3).await?;
+    let mut fleet = Fleet::start(field, log, 2).await?;
     let mut load = Load::start(fleet.addresses());
     let mut dice = Dice::new(field.seed, "three brokers");
     for victim in [Victim::LeaderOfEvents, Victim::CoordinatorOfLane, Victim::CoordinatorOfGroup] {
-        load.hears(BETWEEN).await?;
+        load.hears(between(field)).await?;
         apart(|| cluster.wait_in_sync())?;
         let broker = find(&cluster, &fleet.log, victim, &mut dice)?;
         apart(|| cluster.kill(broker))?;
         // The other two go on.
-        load.hears(BETWEEN).await.with_context(|| format!("without broker {broker}, {victim:?}"))?;
+        load.hears(between(field)).await.with_context(|| format!("without broker {broker}, {victim:?}"))?;
         apart(|| cluster.start(broker))?;
-        load.hears(BETWEEN).await?;
+        load.hears(between(field)).await?;
         fleet.all_run()?;
     }
     apart(|| cluster.wait_in_sync())?;
-    cut_off::run(&mut cluster, &line, &mut fleet, &mut load, &mut dice).await?;
+    let broken = Broken { cluster: &mut cluster, line: &line, between: between(field) };
+    cut_off::run(broken, &mut fleet, &mut load, &mut dice).await?;
     let mut counts = fleet.judge(field, load).await?;
     counts.extend([("brokers killed", 3), ("brokers cut off", 1)]);
     Ok(counts)

@@ -21,9 +21,6 @@ const CROSSINGS: [(Way, Option<Way>, bool); 6] = [
     (Way::Back, Some(Way::There), false),
 ];
 
-/// Crossings of one run.
-const ROUNDS: usize = 4;
-
 /// Runs the family.
 ///
 /// # Errors
@@ -34,7 +31,8 @@ pub async fn run(field: &Field) -> anyhow::Result<Counts> {
     let mut dice = Dice::new(field.seed, "crossed");
     let mut scene = Scene::set(field, &[]).await?;
     let mut clients = scene.both_at_work().await?;
-    for (first, second, in_order) in shuffled(CROSSINGS, &mut dice).into_iter().take(ROUNDS) {
+    let rounds = field.pick(2, 4);
+    for (first, second, in_order) in shuffled(CROSSINGS, &mut dice).into_iter().take(rounds) {
         println!("    the first init stopped {first:?}, the second {second:?}, let go in order: {in_order}");
         scene.taken_off(FIRST)?.kill()?;
         let trap = scene.trap(FIRST, Ask::InitProducerId, first);
@@ -66,6 +64,6 @@ pub async fn run(field: &Field) -> anyhow::Result<Counts> {
         clients.hear_of_all(3).await?;
     }
     let mut counts = scene.judged(clients).await?;
-    counts.insert("inits crossed", ROUNDS as u64);
+    counts.insert("inits crossed", rounds as u64);
     Ok(counts)
 }

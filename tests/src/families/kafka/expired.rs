@@ -11,8 +11,6 @@ use crate::kafka::proxy::Way;
 use crate::kafka::scene::Scene;
 use crate::kafka::wire::{Ask, Request, end_txn_error};
 
-/// Times that ids expire.
-const ROUNDS: u64 = 2;
 /// Brokers forget an id that was idle so long, and look for such ones so often.
 const SETTINGS: [(&str, &str); 2] =
     [("transactional.id.expiration.ms", "3000"), ("transaction.remove.expired.transaction.cleanup.interval.ms", "250")];
@@ -29,7 +27,8 @@ pub async fn run(field: &Field) -> anyhow::Result<Counts> {
     let mut dice = Dice::new(field.seed, "expired");
     let mut scene = Scene::set(field, &SETTINGS).await?;
     let mut clients = scene.both_at_work().await?;
-    for _ in 0..ROUNDS {
+    let rounds = field.pick(1, 2);
+    for _ in 0..rounds {
         let at = dice.below(2) as usize;
         let ended = scene.trap(at, Ask::EndTxn, Way::Back).sprung().await?;
         let known = ended.request.clone();
@@ -51,7 +50,7 @@ pub async fn run(field: &Field) -> anyhow::Result<Counts> {
         scene.trap(at, Ask::EndTxn, Way::Back).sprung().await?.pass();
     }
     let mut counts = scene.judged(clients).await?;
-    counts.insert("ids expired", ROUNDS);
+    counts.insert("ids expired", rounds);
     Ok(counts)
 }
 

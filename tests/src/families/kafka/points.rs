@@ -20,7 +20,8 @@ pub async fn run(field: &Field) -> anyhow::Result<Counts> {
     let mut scene = Scene::set(field, &[]).await?;
     let mut clients = scene.both_at_work().await?;
     let mut kills = 0;
-    for ((ask, way), taking) in shuffled(RUNNING, &mut dice).into_iter().zip(shuffled(TAKING, &mut dice)) {
+    let pairs = shuffled(RUNNING, &mut dice).into_iter().zip(shuffled(TAKING, &mut dice));
+    for ((ask, way), taking) in pairs.take(field.pick(3, RUNNING.len())) {
         let at = (kills / 2 % 2) as usize;
         println!("    killed at {ask:?} {way:?}, then on the way to a lane at {taking:?}");
         let caught = scene.trap(at, ask, way).sprung().await?;

@@ -22,7 +22,8 @@ pub async fn run(field: &Field) -> anyhow::Result<Counts> {
     let mut clients = scene.both_at_work().await?;
     let at = dice.below(2) as usize;
     let mut woken = 0;
-    for ((ask, way), taking) in shuffled(RUNNING, &mut dice).into_iter().zip(shuffled(TAKING, &mut dice)) {
+    let pairs = shuffled(RUNNING, &mut dice).into_iter().zip(shuffled(TAKING, &mut dice));
+    for ((ask, way), taking) in pairs.take(field.pick(3, RUNNING.len())) {
         println!("    standing still at {ask:?} {way:?}, then on the way to a lane at {taking:?}");
         // This also waits until it has joined again and owns lanes.
         let caught = scene.trap(at, ask, way).sprung().await?;

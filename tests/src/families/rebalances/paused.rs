@@ -20,7 +20,7 @@ const SLEEPER: usize = 0;
 /// See [`SLEEPER`].
 const OTHER: usize = 1;
 /// Answers heard before, meanwhile, afterwards.
-const BETWEEN: u64 = 200;
+const BETWEEN: u64 = 100;
 /// Accounts that the sleeper is asked about while it stands still: some of every lane.
 const ASKED: u64 = 16;
 

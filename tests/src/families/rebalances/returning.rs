@@ -11,9 +11,9 @@ use crate::fleet::{Fleet, READY, SharedLog};
 
 /// Answers heard between two things that happen.
 const BETWEEN: u64 = 100;
-/// A session that no test waits for.
+/// Each host has a name.
 const SETTINGS: &str = "instance = \"{host}\"\n";
-/// See [`SETTINGS`].
+/// A session that no test waits for.
 const SESSION: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(field: &Field, brokers: &str) -> anyhow::Result<Counts> {

@@ -216,6 +216,30 @@ impl Producer {
         Ok(producer)
     }
 
+    /// Waits until a broker is connected and says who leads the first topic. An init without it finds no connection as
+    /// often as not, and librdkafka then looks again after half a second.
+    ///
+    /// # Errors
+    /// [`KafkaError`] if there is no answer in time.
+    pub fn connect(&self, timeout: Duration) -> Result<(), KafkaError> {
+        let Some(topic) = self.topics.first() else { return Ok(()) };
+        let mut metadata = std::ptr::null();
+        // SAFETY: client and topic live; the metadata is ours and is destroyed unread.
+        let error = unsafe {
+            let error = sys::rd_kafka_metadata(self.raw, 0, topic.raw, &raw mut metadata, millis(timeout));
+            if !metadata.is_null() {
+                sys::rd_kafka_metadata_destroy(metadata);
+            }
+            error
+        };
+        if error == OK {
+            return Ok(());
+        }
+        // SAFETY: the text is static.
+        let text = unsafe { CStr::from_ptr(sys::rd_kafka_err2str(error)) };
+        Err(KafkaError::other(text.to_string_lossy()))
+    }
+
     /// Fences every earlier producer of the same transactional id.
     ///
     /// # Errors
