@@ -291,7 +291,11 @@ impl Lane {
     /// How long to wait for something to do: not at all while there is upkeep that can go on, and no longer than until
     /// there is some.
     fn patience(&self) -> Option<Duration> {
-        if self.upkeep.is_held_up() {
+        let held_back = !self.staged.block.is_empty() && self.in_flight.is_none() && !self.proving;
+        if held_back {
+            // More was about to go along, and now a quiet moment is wanted first.
+            Some(Duration::ZERO)
+        } else if self.upkeep.is_held_up() {
             Some(STORE_PATIENCE)
         } else if self.upkeep.can_go_on(self.is_quiet()) || (self.stopping && self.is_quiet()) {
             Some(Duration::ZERO)

@@ -329,7 +329,7 @@ fn slow_every_time_is_slow_and_endless_is_cut_in_time() {
     let limit = Duration::from_millis(100);
     let sandbox = sandbox_with(Limits { decide_ms: 100, ..Limits::default() });
     let mut out = Vec::new();
-    let mut slow = Instance::new(&compile(&sandbox, &works_for(limit / 2))).unwrap();
+    let mut slow = Instance::new(&compile(&sandbox, &works_for(limit / 4))).unwrap();
     for _ in 0..20 {
         assert_eq!(slow.decide(0, &context(0), &[1], &mut out), Ok(Verdict::Rejected), "a budget is one call's");
     }

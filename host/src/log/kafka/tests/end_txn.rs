@@ -21,10 +21,12 @@ fn a_commit_whose_end_was_sent_twice_ends_the_ownership() {
     let before = proxy.seen.end_txns.load(Ordering::Acquire);
     proxy.seen.lose.store(1, Ordering::Release);
     let result = owner.commit(owner.block("b"));
-    assert_eq!(proxy.seen.end_txns.load(Ordering::Acquire), before + 2, "the client sends it again");
+    // Once more each time that a busy broker says that it is not done yet.
+    let sent = proxy.seen.end_txns.load(Ordering::Acquire) - before;
+    assert!(sent >= 2, "the client sends it again");
     let error = result.expect_err("it is no plain success");
     assert!(
-        matches!(&error, LogError::Ambiguous { cause, .. } if cause.contains("EndTxn was sent 2 times")),
+        matches!(&error, LogError::Ambiguous { cause, .. } if cause.contains(&format!("EndTxn was sent {sent} times"))),
         "{error}"
     );
     owner.commit(owner.block("c")).expect_err("nothing goes on under the same term");
