@@ -101,7 +101,7 @@ impl Place {
         let config = folder.join("ordain.toml");
         let text = format!(
             "partitions = {PARTITIONS}\nlanes = {LANES}\n[log]\nkind = \"kafka\"\nbrokers = \"{}\"\nprefix = \"{prefix}\"\n\
-             [log.properties]\n\"group.instance.id\" = \"ordain\"\n",
+             instance = \"ordain\"\n",
             setting.brokers
         );
         fs::write(&config, text)?;
