@@ -40,6 +40,9 @@ pub struct KafkaArgs {
     /// A rough answer in about a minute
     #[arg(long)]
     quick: bool,
+    /// How often everything is measured; 3, or 1 if quick
+    #[arg(long, value_name = "N")]
+    rounds: Option<u32>,
     /// Only these systems, separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     only: Vec<String>,
@@ -69,6 +72,7 @@ pub struct KafkaArgs {
 /// How and where is measured.
 pub struct Setting {
     quick: bool,
+    rounds: Option<u32>,
     brokers: String,
     broker: u32,
     ordain: PathBuf,
@@ -114,6 +118,7 @@ pub fn run(args: KafkaArgs) -> anyhow::Result<()> {
     let folder = tempfile::tempdir_in(&args.dir)?;
     let setting = Setting {
         quick: args.quick,
+        rounds: args.rounds,
         brokers: args.brokers,
         broker: args.broker_pid,
         ordain: args.ordain,
@@ -202,7 +207,7 @@ impl Bench<'_> {
         if !quick {
             self.tell("warm-up", Self::warm_up);
         }
-        for round in 1..=self.setting.pick(1, 3) {
+        for round in 1..=self.setting.rounds.unwrap_or(self.setting.pick(1, 3)) {
             for case in CASES.iter().filter(|case| wanted(case.system)) {
                 let rough = matches!(case.system, System::Fast | System::Calm | System::Memory);
                 if !(quick && rough && only.is_empty()) {
