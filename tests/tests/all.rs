@@ -2,16 +2,15 @@
 //!
 //! They need the daemon beside them and the modules in `target/guests`; `cargo xtask test` builds both.
 
-use std::sync::{Mutex, PoisonError};
-
 use ordain_tests::families::named;
 use ordain_tests::field::Field;
+use tokio::sync::Semaphore;
 
-/// A family measures times and fills disks: it has the machine for itself.
-static ALONE: Mutex<()> = Mutex::new(());
+/// A family on the embedded log measures times and fills disks: it has the machine for itself. Those on Kafka wait for
+/// sessions to pass most of the time, on logs of their own: two go at once.
+static SEATS: Semaphore = Semaphore::const_new(2);
 
 fn run(name: &str) {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let program = std::env::current_exe().expect("a program has a path");
     let family = named(name);
     let field = Field::beside(&program, name, 7).unwrap_or_else(|error| panic!("{error:#}"));
@@ -19,7 +18,13 @@ fn run(name: &str) {
         return field.skip("nobody asked for Kafka: ORDAIN_TEST_KAFKA is not set; `cargo xtask test` sets it");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
-    match runtime.block_on((family.run)(&field)) {
+    let ran = runtime.block_on(async {
+        let seats = SEATS.acquire_many(if family.on_kafka { 1 } else { 2 }).await?;
+        let ran = (family.run)(&field).await;
+        drop(seats);
+        ran
+    });
+    match ran {
         Ok(counts) => {
             println!("{name}: {counts:?}");
             field.clear();

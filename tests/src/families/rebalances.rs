@@ -20,7 +20,7 @@ use crate::fleet::{self, Fleet, SESSION, SharedLog};
 /// Hosts.
 const HOSTS: usize = 4;
 /// How long the storm blows, in a test and where there is time.
-const STORM: (Duration, Duration) = (Duration::from_secs(25), Duration::from_secs(60));
+const STORM: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(60));
 /// Answers heard after it.
 const AFTER: u64 = 100;
 
