@@ -72,7 +72,7 @@ pub struct KafkaArgs {
 /// How and where is measured.
 pub struct Setting {
     quick: bool,
-    rounds: Option<u32>,
+    rounds: u32,
     brokers: String,
     broker: u32,
     ordain: PathBuf,
@@ -118,7 +118,7 @@ pub fn run(args: KafkaArgs) -> anyhow::Result<()> {
     let folder = tempfile::tempdir_in(&args.dir)?;
     let setting = Setting {
         quick: args.quick,
-        rounds: args.rounds,
+        rounds: args.rounds.unwrap_or(if args.quick { 1 } else { 3 }),
         brokers: args.brokers,
         broker: args.broker_pid,
         ordain: args.ordain,
@@ -207,7 +207,7 @@ impl Bench<'_> {
         if !quick {
             self.tell("warm-up", Self::warm_up);
         }
-        for round in 1..=self.setting.rounds.unwrap_or(self.setting.pick(1, 3)) {
+        for round in 1..=self.setting.rounds {
             for case in CASES.iter().filter(|case| wanted(case.system)) {
                 let rough = matches!(case.system, System::Fast | System::Calm | System::Memory);
                 if !(quick && rough && only.is_empty()) {

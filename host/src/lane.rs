@@ -291,8 +291,7 @@ impl Lane {
     /// How long to wait for something to do: not at all while there is upkeep that can go on, and no longer than until
     /// there is some.
     fn patience(&self) -> Option<Duration> {
-        let held_back = !self.staged.block.is_empty() && self.in_flight.is_none() && !self.proving;
-        if held_back {
+        if self.has_block_to_hand_over() {
             // More was about to go along, and now a quiet moment is wanted first.
             Some(Duration::ZERO)
         } else if self.upkeep.is_held_up() {
@@ -302,6 +301,11 @@ impl Lane {
         } else {
             self.checkpoint_in()
         }
+    }
+
+    /// Something is staged, and the log would take it now.
+    fn has_block_to_hand_over(&self) -> bool {
+        !self.staged.block.is_empty() && self.in_flight.is_none() && !self.proving
     }
 
     /// Nothing is staged and nothing is on its way: memory is exactly what is committed.
@@ -390,7 +394,7 @@ impl Lane {
     /// Hands the staged block over, if there is one and none is on its way. What waits already goes along, as far as the
     /// block has room: a commit costs the same with few commands and with many.
     fn commit(&mut self) -> Result<(), LogError> {
-        if self.in_flight.is_some() || self.proving || self.staged.block.is_empty() {
+        if !self.has_block_to_hand_over() {
             return Ok(());
         }
         if self.appetite() > 0 && self.inbox.has_commands() {

@@ -19,10 +19,8 @@ fn run(name: &str) {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
     let ran = runtime.block_on(async {
-        let seats = SEATS.acquire_many(if family.on_kafka { 1 } else { 2 }).await?;
-        let ran = (family.run)(&field).await;
-        drop(seats);
-        ran
+        let _seats = SEATS.acquire_many(if family.on_kafka { 1 } else { 2 }).await?;
+        (family.run)(&field).await
     });
     match ran {
         Ok(counts) => {
