@@ -23,4 +23,5 @@ pub mod load;
 pub mod raw;
 pub mod rules;
 pub mod stage;
+pub mod testing;
 pub mod witness;
