@@ -151,7 +151,12 @@ impl Folder {
     fn run(mut self) {
         loop {
             let busy = self.asked.is_some() || self.files.values().any(|seen| seen.phase == Phase::Unsettled);
-            let hints = self.hints.wait(if busy { RESCAN_BUSY } else { RESCAN });
+            let until_look = match (self.first && !self.unreadable, busy) {
+                (true, _) => Duration::ZERO,
+                (false, true) => RESCAN_BUSY,
+                (false, false) => RESCAN,
+            };
+            let hints = self.hints.wait(until_look);
             for hint in &hints {
                 match hint {
                     Hint::Stop => return,

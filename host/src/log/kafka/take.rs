@@ -270,7 +270,9 @@ impl Partition {
         into: &mut Gathered<'_>,
         replay: &mut dyn FnMut(&Block) -> Result<(), LogError>,
     ) -> Result<(), LogError> {
-        let sequence = sequence_of(record);
+        // Most of a long restore is behind everything that the copy has, and nobody asks.
+        let asked = self.known.is_some() || self.unseen.is_some() || !self.copied.is_empty();
+        let sequence = if asked { sequence_of(record) } else { None };
         // Whatever comes first must be what the copy knows: also our own record, where the log was cut off before it.
         if let Some((seen, number)) = self.known.take()
             && (offset != seen || sequence != Some(number))
