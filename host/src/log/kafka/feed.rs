@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::Host;
+use super::ffi::advice;
 use super::ffi::consumer::{Assigned, Consumer};
 use super::lane::Stream;
 use super::records::command::{CommandReader, Limits};
@@ -120,10 +121,15 @@ impl Work {
                 Ok(())
             };
             let fail = |_: usize, what: String| {
-                format!(
-                    "commands cannot be read on: {what}. If the topic was truncated or made anew, commands may be missing \
-                     that were never answered: see docs/kafka.md"
-                )
+                // Of a missing right it is said already what to do.
+                let lost = match advice(&what) {
+                    "" => {
+                        ". If the topic was truncated or made anew, commands may be missing that were never answered: see \
+                         docs/kafka.md"
+                    }
+                    _ => "",
+                };
+                format!("commands cannot be read on: {what}{lost}")
             };
             self.consumer.poll(PATIENCE, each, fail)?;
             if !submissions.is_empty() && !self.inbox.feed(self.feed, submissions) {
