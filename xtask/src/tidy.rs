@@ -63,6 +63,7 @@ pub fn run() -> Result<(), Failed> {
     docs(&files, &mut breaches);
     snippets(&files, &mut breaches);
     texts(&files, &mut breaches);
+    planted(&files, &mut breaches);
     if breaches.is_empty() {
         println!("tidy: {} files follow the rules", files.len());
         return Ok(());
@@ -81,6 +82,18 @@ fn rust_files(files: &[PathBuf]) -> impl Iterator<Item = (&Path, String)> {
         .iter()
         .filter(|path| path.extension().is_some_and(|ext| ext == "rs"))
         .filter_map(|path| Some((path.as_path(), fs::read_to_string(root().join(path)).ok()?)))
+}
+
+/// Planted bugs must fit, or nobody can see them being noticed.
+fn planted(files: &[PathBuf], breaches: &mut Vec<String>) {
+    for path in files.iter().filter(|path| path.extension().is_some_and(|ext| ext == "patch")) {
+        let path = path.to_string_lossy();
+        if output("git", &["apply", "--check", &path]).is_err() {
+            breaches.push(format!(
+                "{path} does not fit any more: make it anew, and see it noticed by `cargo xtask planted`"
+            ));
+        }
+    }
 }
 
 /// Lines of code, numbered from 1: comments and doc comments are left out.
