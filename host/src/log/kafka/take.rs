@@ -270,9 +270,7 @@ impl Partition {
         into: &mut Gathered<'_>,
         replay: &mut dyn FnMut(&Block) -> Result<(), LogError>,
     ) -> Result<(), LogError> {
-        // Most of a long restore is behind everything that the copy has, and nobody asks.
-        let asked = self.known.is_some() || self.unseen.is_some() || !self.copied.is_empty();
-        let sequence = if asked { sequence_of(record) } else { None };
+        let sequence = sequence_of(record);
         // Whatever comes first must be what the copy knows: also our own record, where the log was cut off before it.
         if let Some((seen, number)) = self.known.take()
             && (offset != seen || sequence != Some(number))
