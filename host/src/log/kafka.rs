@@ -4,6 +4,7 @@
 //! [`copy`] what of it is kept here. docs/kafka.md names the rules R1 to R13, each of which closes a double decision that
 //! was seen on a real broker.
 
+mod absent;
 pub mod agreement;
 pub mod asyncapi;
 pub mod bounds;
@@ -325,9 +326,8 @@ impl Host {
 
     /// Settings of a lane's producer (measured, see docs/kafka.md).
     fn producer_config(&self, transactional_id: &str, topics: &[String]) -> ClientConfig {
-        let mut config = self.options.client();
         let batch = self.bounds.batch(topics).to_string();
-        for (name, value) in [
+        self.options.client_with(&[
             ("batch.size", batch.as_str()),
             ("transactional.id", transactional_id),
             ("transaction.timeout.ms", "10000"),
@@ -345,19 +345,14 @@ impl Host {
             ("compression.type", "lz4"),
             ("enable.metrics.push", "false"),
             ("log_level", "3"),
-        ] {
-            if name == "compression.type" && self.options.properties.contains_key(name) {
-                continue;
-            }
-            config.set(name, value);
-        }
-        config
+        ])
     }
 
-    fn consumer_config(&self) -> ClientConfig {
-        let mut config = self.options.client();
-        for (name, value) in [
-            ("group.id", self.options.reader_group().as_str()),
+    /// Settings of a consumer that is given its partitions; `more` goes before what is usual.
+    fn consumer_config(&self, more: &[(&str, &str)]) -> ClientConfig {
+        let group = self.options.reader_group();
+        let usual = [
+            ("group.id", group.as_str()),
             ("isolation.level", "read_committed"),
             ("enable.auto.commit", "false"),
             ("enable.auto.offset.store", "false"),
@@ -368,20 +363,16 @@ impl Host {
             ("topic.metadata.refresh.interval.ms", LEADERS_MS),
             ("enable.sparse.connections", "false"),
             ("reconnect.backoff.ms", "5"),
-            ("fetch.message.max.bytes", "16777216"),
             ("enable.metrics.push", "false"),
             ("log_level", "3"),
-        ] {
-            config.set(name, value);
-        }
-        config
+        ];
+        self.options.client_with(&[&usual, more].concat())
     }
 
     /// Settings of the producer that appends commands.
     fn append_config(&self, topics: &[String]) -> ClientConfig {
-        let mut config = self.options.client();
         let batch = self.bounds.batch(topics).to_string();
-        for (name, value) in [
+        self.options.client_with(&[
             ("batch.size", batch.as_str()),
             ("enable.idempotence", "true"),
             ("acks", "all"),
@@ -395,38 +386,28 @@ impl Host {
             ("message.max.bytes", "10000000"),
             ("enable.metrics.push", "false"),
             ("log_level", "3"),
-        ] {
-            config.set(name, value);
-        }
-        config
+        ])
     }
 
     /// Settings of the consumer that restores a lane: throughput.
     fn restore_config(&self) -> ClientConfig {
-        let mut config = self.consumer_config();
-        for (name, value) in [
+        self.consumer_config(&[
+            ("fetch.message.max.bytes", "16777216"),
             ("queued.min.messages", "500000"),
             ("queued.max.messages.kbytes", "131072"),
             ("fetch.wait.max.ms", "10"),
             ("fetch.queue.backoff.ms", "1"),
-        ] {
-            config.set(name, value);
-        }
-        config
+        ])
     }
 
     /// Settings of the consumer that reads a lane's commands: bounded memory, no waits of our own making.
     fn feed_config(&self) -> ClientConfig {
-        let mut config = self.consumer_config();
-        for (name, value) in [
+        self.consumer_config(&[
             ("queued.min.messages", "20000"),
             ("queued.max.messages.kbytes", "16384"),
             ("fetch.message.max.bytes", "2097152"),
             ("fetch.wait.max.ms", "500"),
             ("fetch.queue.backoff.ms", "5"),
-        ] {
-            config.set(name, value);
-        }
-        config
+        ])
     }
 }

@@ -14,12 +14,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::clock::Stopwatch;
 use crate::log::segment::disk::{Access, Disk, DiskFile, RealDisk};
 use crate::log::segment::format::{IndexEntry, KIND_ENTRIES, KIND_OWNER};
 use crate::log::segment::{self, Finished, Reader, Writer};
-use crate::log::{Block, BlockBuilder, LogError, Lsn};
+use crate::log::{Block, BlockBuilder, Entry, LogError, Lsn};
 
 /// How often, at most, it is written down how far the copy is.
 const NOTE_EVERY: Duration = Duration::from_secs(2);
@@ -32,9 +33,28 @@ pub struct Progress {
     pub next_sequence: u64,
     /// The smallest offset that the next command can have.
     pub next_command_offset: u64,
+    /// The [`fingerprint`] of the command that was answered last; `None` before the first, or if the copy does not know it.
+    #[serde(default)]
+    pub last_command: Option<u64>,
     /// A record that the copy holds, or an earlier one: its offset on Kafka and its number. Reading goes on from it, and
     /// it must still be what it was.
     pub seen: Option<(i64, u64)>,
+}
+
+impl Progress {
+    /// An answer is added.
+    fn advance(&mut self, entry: &Entry<'_>) {
+        self.next_sequence = entry.head.sequence + entry.records();
+        self.next_command_offset = entry.head.command_offset + 1;
+        self.last_command = Some(fingerprint(entry.aggregate_id, entry.command_id, entry.body_hash));
+    }
+}
+
+/// What tells a command from the others that may come to stand at its offset. It is kept over restarts, and so are the ids
+/// and hashes it is made of: they are in every record of its answer.
+pub fn fingerprint(aggregate_id: &str, command_id: &str, body_hash: u64) -> u64 {
+    let parts = [xxh3_64(aggregate_id.as_bytes()), xxh3_64(command_id.as_bytes()), body_hash];
+    xxh3_64(parts.map(u64::to_le_bytes).as_flattened())
 }
 
 /// What is written beside the segments.
@@ -136,9 +156,7 @@ impl Copy {
         let mut streams = notes.streams;
         for block in reader.iterate(Lsn(notes.end), writer.end()) {
             for (_, entry) in block?.entries() {
-                let progress = streams.entry(entry.partition).or_default();
-                progress.next_sequence = entry.head.sequence + entry.records();
-                progress.next_command_offset = entry.head.command_offset + 1;
+                streams.entry(entry.partition).or_default().advance(&entry);
             }
         }
         let (seal, finished) = sync_channel::<Finished>(1);
@@ -200,8 +218,7 @@ impl Copy {
                     ),
                 });
             }
-            progress.next_sequence = entry.head.sequence + entry.records();
-            progress.next_command_offset = entry.head.command_offset + 1;
+            progress.advance(&entry);
         }
         let index = block.take_index();
         if let Some(finished) = inner.writer.make_room(block.len() as u64)?

@@ -35,7 +35,8 @@ impl Directory {
         let lanes = host.layout().lanes;
         let topic = host.options.lanes_topic();
         let assigned = (0..lanes).map(|partition| Assigned { topic: topic.clone(), partition, offset: BEGINNING });
-        let mut consumer = Consumer::new(&host.feed_config(), assigned.collect()).map_err(|e| fatal(&e))?;
+        let (assigned, config) = (assigned.collect::<Vec<_>>(), host.feed_config());
+        let mut consumer = Consumer::new(&config, assigned.clone()).map_err(|e| fatal(&e))?;
         let owners = Arc::new(Mutex::new(vec![None; lanes as usize]));
         let ending = Arc::new(AtomicBool::new(false));
         let (known, end) = (Arc::clone(&owners), Arc::clone(&ending));
@@ -49,9 +50,13 @@ impl Directory {
                     }
                     Ok(())
                 };
-                if let Err(why) = consumer.poll(PATIENCE, each, |_, what| what) {
-                    tracing::warn!("the owners of lanes cannot be read: {why}");
+                if let Err(why) = consumer.poll(PATIENCE, each, |_, error| error) {
+                    tracing::warn!("the owners of lanes cannot be read, and are read anew: {why}");
                     std::thread::park_timeout(PATIENCE);
+                    match Consumer::new(&config, assigned.clone()) {
+                        Ok(anew) => consumer = anew,
+                        Err(why) => tracing::warn!("the owners of lanes cannot be read: {why}"),
+                    }
                 }
             }
         };

@@ -1,7 +1,8 @@
 //! The commands of a lane, read from their topics in the order of their offsets, without holes, into the lane's inbox.
 //!
 //! Invariant (R5): a feed begins at the offsets that the log of events says come next, after every take-over anew. Where
-//! commands are missing there, nothing is guessed: the lane stops and says so.
+//! commands are missing there, nothing is guessed: the lane stops and says so. Reading begins one command earlier, with the
+//! one that was answered last, which must be what it was.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,15 +10,21 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rdkafka::ClientConfig;
+
 use super::Host;
-use super::ffi::advice;
+use super::absent::Absent;
+use super::copy::fingerprint;
 use super::ffi::consumer::{Assigned, Consumer};
+use super::ffi::{KafkaError, advice};
 use super::lane::Stream;
+use super::records::RecordView;
 use super::records::command::{CommandReader, Limits};
 use crate::clock;
 use crate::engine::{Awaited, Reply, Submission};
 use crate::lane::inbox::Inbox;
 use crate::log::LogError;
+use crate::message::Command;
 
 /// Longest wait for a record before it is looked whether the feed is to end.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -44,28 +51,31 @@ impl Feed {
     ) -> Result<Self, LogError> {
         let next: HashMap<u32, u64> = next.iter().copied().collect();
         let partitions = host.layout().partitions;
-        let mut readers = Vec::new();
-        let mut assigned = Vec::new();
-        for stream in streams {
+        let sources = streams.iter().map(|stream| {
             let topic = host.options.commands_topic(&stream.of);
-            let offset = next.get(&stream.number).copied().unwrap_or(0);
-            readers.push(CommandReader::new(
-                stream.of.clone(),
-                &topic,
-                stream.partition,
-                partitions,
-                stream.number,
-                Limits::default(),
-            ));
-            assigned.push(Assigned { topic, partition: stream.partition, offset: i64::try_from(offset).unwrap_or(0) });
-        }
-        let numbers: Vec<u32> = streams.iter().map(|stream| stream.number).collect();
-        let fatal = |e: super::ffi::KafkaError| LogError::Fatal(format!("commands cannot be read: {e}"));
-        let consumer = Consumer::new(&host.feed_config(), assigned).map_err(fatal)?;
+            let (of, limits) = (stream.of.clone(), Limits::default());
+            let reader = CommandReader::new(of, &topic, stream.partition, partitions, stream.number, limits);
+            let next = next.get(&stream.number).copied().unwrap_or(0);
+            let answered = host.copy.progress(stream.number);
+            let last = answered.last_command.filter(|_| next > 0 && answered.next_command_offset == next);
+            Source {
+                reader,
+                stream: stream.number,
+                topic,
+                partition: stream.partition,
+                next,
+                last,
+                again: last.is_some(),
+                newest: None,
+            }
+        });
+        let sources: Vec<Source> = sources.collect();
+        let config = host.feed_config();
+        let consumer = consumer(&config, &sources).map_err(LogError::Fatal)?;
         let feed = inbox.begin_feed();
         let ending = Arc::new(AtomicBool::new(false));
         let problem = Arc::new(Mutex::new(None));
-        let work = Work { readers, numbers, consumer, inbox, awaited, feed, ending: Arc::clone(&ending) };
+        let work = Work { sources, config, consumer, inbox, awaited, feed, ending: Arc::clone(&ending) };
         let told = Arc::clone(&problem);
         let thread = std::thread::Builder::new().name("lane-feed".into()).spawn(move || {
             let inbox = Arc::clone(&work.inbox);
@@ -94,9 +104,70 @@ impl Drop for Feed {
     }
 }
 
+/// A partition of commands.
+struct Source {
+    reader: CommandReader,
+    stream: u32,
+    topic: String,
+    partition: u32,
+    /// Offset of the next command.
+    next: u64,
+    /// The fingerprint of the one before it, if there was one.
+    last: Option<u64>,
+    /// That one is to be read again.
+    again: bool,
+    /// Place of the newest command among those that were just read.
+    newest: Option<usize>,
+}
+
+impl Source {
+    /// Where reading begins.
+    fn begin(&self) -> u64 {
+        self.next - u64::from(self.last.is_some())
+    }
+
+    /// Takes a record; `None` if it is the one that was read last.
+    fn take(&mut self, offset: u64, record: &RecordView<'_>, now_ms: i64) -> Result<Option<Command>, String> {
+        let command = self.reader.read(offset, record, now_ms);
+        if std::mem::take(&mut self.again) {
+            if offset + 1 == self.next && Some(fingerprint_of(&command)) == self.last {
+                return Ok(None);
+            }
+            return Err(format!(
+                "{} partition {} has command {} at offset {offset}, but another one was at {} and is gone",
+                self.topic,
+                self.partition,
+                command.command_id,
+                self.next - 1
+            ));
+        }
+        self.next = offset + 1;
+        Ok(Some(command))
+    }
+}
+
+fn fingerprint_of(command: &Command) -> u64 {
+    fingerprint(command.aggregate_id.as_str(), command.command_id.as_str(), command.body_hash)
+}
+
+fn consumer(config: &ClientConfig, sources: &[Source]) -> Result<Consumer, String> {
+    let assigned = sources.iter().map(|source| Assigned {
+        topic: source.topic.clone(),
+        partition: source.partition,
+        offset: i64::try_from(source.begin()).unwrap_or(i64::MAX),
+    });
+    Consumer::new(config, assigned.collect()).map_err(|e| format!("commands cannot be read: {e}"))
+}
+
+/// Why a poll ended.
+enum Trouble {
+    Kafka(usize, KafkaError),
+    Other(String),
+}
+
 struct Work {
-    readers: Vec<CommandReader>,
-    numbers: Vec<u32>,
+    sources: Vec<Source>,
+    config: ClientConfig,
     consumer: Consumer,
     inbox: Arc<Inbox>,
     awaited: Arc<Awaited>,
@@ -106,36 +177,56 @@ struct Work {
 
 impl Work {
     fn run(mut self) -> Result<(), String> {
+        let mut absent = Absent::default();
         while !self.ending.load(Ordering::Acquire) {
-            let mut submissions = Vec::new();
+            let mut submissions: Vec<Submission> = Vec::new();
             let now = clock::now_ms();
-            let (readers, numbers, awaited) = (&self.readers, &self.numbers, &self.awaited);
-            let each = |place: usize, offset: i64, record: &super::records::RecordView<'_>| {
-                let (Some(reader), Some(&stream), Ok(offset)) =
-                    (readers.get(place), numbers.get(place), u64::try_from(offset))
-                else {
+            let (sources, awaited) = (&mut self.sources, &self.awaited);
+            let each = |place: usize, offset: i64, record: &RecordView<'_>| {
+                let (Some(source), Ok(offset)) = (sources.get_mut(place), u64::try_from(offset)) else {
                     return Ok(());
                 };
-                let command = reader.read(offset, record, now);
-                submissions.push(Submission { command, reply: Reply::Fed(Arc::clone(awaited), stream, offset) });
+                absent.found(place);
+                if let Some(command) = source.take(offset, record, now).map_err(Trouble::Other)? {
+                    source.newest = Some(submissions.len());
+                    let reply = Reply::Fed(Arc::clone(awaited), source.stream, offset);
+                    submissions.push(Submission { command, reply });
+                }
                 Ok(())
             };
-            let fail = |_: usize, what: String| {
-                // Of a missing right it is said already what to do.
-                let lost = match advice(&what) {
-                    "" => {
-                        ". If the topic was truncated or made anew, commands may be missing that were never answered: see \
-                         docs/kafka.md"
-                    }
-                    _ => "",
-                };
-                format!("commands cannot be read on: {what}{lost}")
-            };
-            self.consumer.poll(PATIENCE, each, fail)?;
+            let polled = self.consumer.poll(PATIENCE, each, Trouble::Kafka);
+            for source in &mut self.sources {
+                if let Some(at) = source.newest.take() {
+                    source.last = Some(fingerprint_of(&submissions[at].command));
+                }
+            }
             if !submissions.is_empty() && !self.inbox.feed(self.feed, submissions) {
                 return Ok(());
+            }
+            match polled {
+                Ok(_) => {}
+                Err(Trouble::Other(what)) => return Err(lost(&what)),
+                Err(Trouble::Kafka(place, error)) => {
+                    let at = self.sources.get(place).map_or(0, Source::begin);
+                    let at = i64::try_from(at).unwrap_or(i64::MAX);
+                    absent.judge(&self.consumer, (place, at), &error).map_err(|what| lost(&what))?;
+                    self.sources.iter_mut().for_each(|source| source.again = source.last.is_some());
+                    self.consumer = consumer(&self.config, &self.sources)?;
+                }
             }
         }
         Ok(())
     }
+}
+
+/// Why commands cannot be read on, and what to do.
+fn lost(what: &str) -> String {
+    // Of a missing right it is said already what to do.
+    let lost = match advice(what) {
+        "" => {
+            ". If the topic was truncated or made anew, commands may be missing that were never answered: see docs/kafka.md"
+        }
+        _ => "",
+    };
+    format!("commands cannot be read on: {what}{lost}")
 }

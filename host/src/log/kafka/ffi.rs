@@ -43,6 +43,11 @@ impl KafkaError {
         [TOO_LARGE, "RECORD_LIST_TOO_LARGE", "INVALID_RECORD", "INVALID_TIMESTAMP"].contains(&self.name.as_str())
     }
 
+    /// A partition has nothing at the offset that was asked for.
+    pub fn is_out_of_range(&self) -> bool {
+        matches!(self.name.as_str(), "_AUTO_OFFSET_RESET" | "OFFSET_OUT_OF_RANGE" | "_LOG_TRUNCATION")
+    }
+
     /// Somebody else has taken what this producer was for.
     pub fn is_fenced(&self) -> bool {
         matches!(self.name.as_str(), "_FENCED" | "PRODUCER_FENCED" | "INVALID_PRODUCER_EPOCH")

@@ -215,10 +215,9 @@ impl Drop for Member {
 }
 
 fn config(options: &Options) -> ClientConfig {
-    let mut config = options.client();
     let session = options.session_timeout_ms.to_string();
     let heartbeat = (options.session_timeout_ms / 10).clamp(100, HEARTBEAT_MS_MAX).to_string();
-    for (name, value) in [
+    let mut config = options.client_with(&[
         ("group.id", options.group.as_str()),
         ("session.timeout.ms", session.as_str()),
         ("heartbeat.interval.ms", heartbeat.as_str()),
@@ -229,9 +228,7 @@ fn config(options: &Options) -> ClientConfig {
         ("auto.offset.reset", "error"),
         ("enable.metrics.push", "false"),
         ("log_level", "3"),
-    ] {
-        config.set(name, value);
-    }
+    ]);
     if let Some(instance) = &options.instance {
         config.set("group.instance.id", instance);
     }

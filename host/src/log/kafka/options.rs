@@ -108,6 +108,16 @@ impl Options {
         config
     }
 
+    /// The settings of one client: those above, and what is usual for such a client wherever the properties do not say it.
+    /// What must not be otherwise cannot be among the properties: see [`refused_property`].
+    pub fn client_with(&self, usual: &[(&str, &str)]) -> ClientConfig {
+        let mut config = self.client();
+        for (name, value) in usual.iter().filter(|(name, _)| !self.properties.contains_key(*name)) {
+            config.set(*name, *value);
+        }
+        config
+    }
+
     /// Partitions and lanes of a log that has no layout yet.
     pub fn dimensions(&self) -> (u32, u32) {
         let partitions = self.partitions.unwrap_or(PARTITIONS_USUAL.max(self.lanes.unwrap_or(0)));

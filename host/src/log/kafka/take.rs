@@ -17,6 +17,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::Host;
+use super::absent::Absent;
 use super::commit::{COMMIT, LANES_MARK, classify};
 use super::ffi::KafkaError;
 use super::ffi::consumer::{Assigned, Consumer};
@@ -159,10 +160,28 @@ fn replay_copy(host: &Host, from: Lsn, replay: &mut dyn FnMut(&Block) -> Result<
     Ok(())
 }
 
+/// Why a poll ended.
+enum Trouble {
+    Kafka(usize, KafkaError),
+    Log(LogError),
+}
+
+/// Reads on where each partition is.
+fn consumer(host: &Host, lane: u32, partitions: &[Partition]) -> Result<Consumer, LogError> {
+    let assigned = partitions.iter().map(|one| Assigned {
+        topic: host.options.events_topic(&one.stream.of),
+        partition: one.stream.partition,
+        offset: one.next,
+    });
+    Consumer::new(&host.restore_config(), assigned.collect()).map_err(|e| classify(lane, &e))
+}
+
 /// One partition that is being restored.
 struct Partition {
     stream: Stream,
     assembler: Assembler,
+    /// Offset to go on reading from.
+    next: i64,
     /// The record that the copy holds: its offset and number, until it was seen again.
     known: Option<(i64, u64)>,
     /// Numbers of the records that the copy holds and that come next.
@@ -181,26 +200,32 @@ fn restore(
     replay: &mut dyn FnMut(&Block) -> Result<(), LogError>,
 ) -> Result<(), LogError> {
     let mut partitions: Vec<Partition> = streams.iter().map(|stream| begin(host, stream)).collect();
-    let assigned = partitions.iter().map(|one| Assigned {
-        topic: host.options.events_topic(&one.stream.of),
-        partition: one.stream.partition,
-        offset: one.known.map_or(0, |(offset, _)| offset),
-    });
     if partitions.is_empty() {
         return Ok(());
     }
-    let mut consumer = Consumer::new(&host.restore_config(), assigned.collect()).map_err(|e| classify(lane, &e))?;
+    let mut consumer = consumer(host, lane, &partitions)?;
+    let mut absent = Absent::default();
     let mut gathered = Gathered { host, lane, term, block: BlockBuilder::new(), seen: BTreeMap::new() };
     let mut silence = Stopwatch::start();
     let mut told = false;
     while partitions.iter().any(|one| !one.done) {
         let each = |place: usize, offset: i64, record: &RecordView<'_>| match partitions.get_mut(place) {
-            Some(one) if !one.done => one.take(offset, record, nonce, &mut gathered, replay),
+            Some(one) if !one.done => {
+                absent.found(place);
+                one.take(offset, record, nonce, &mut gathered, replay).map_err(Trouble::Log)
+            }
             _ => Ok(()),
         };
-        let fail = |_: usize, what: String| LogError::Corrupt(format!("lane {lane} cannot be restored: {what}"));
-        if consumer.poll(Duration::from_millis(500), each, fail)? > 0 {
-            silence = Stopwatch::start();
+        match consumer.poll(Duration::from_millis(500), each, Trouble::Kafka) {
+            Ok(0) => {}
+            Ok(_) => silence = Stopwatch::start(),
+            Err(Trouble::Log(error)) => return Err(error),
+            Err(Trouble::Kafka(place, error)) => {
+                let at = partitions.get(place).map_or(0, |one| one.next);
+                let lost = |what| LogError::Corrupt(format!("lane {lane} cannot be restored: {what}"));
+                absent.judge(&consumer, (place, at), &error).map_err(lost)?;
+                consumer = self::consumer(host, lane, &partitions)?;
+            }
         }
         if !host.placement.is_ours(lane) {
             return Err(LogError::Revoked { lane });
@@ -236,7 +261,8 @@ fn begin(host: &Host, stream: &Stream) -> Partition {
     assembler.resume(progress.next_sequence, progress.next_command_offset);
     let unseen = progress.next_sequence.checked_sub(1);
     let copied = progress.seen.map_or(0, |(_, number)| number)..progress.next_sequence;
-    Partition { stream: stream.clone(), assembler, known: progress.seen, copied, unseen, done: false }
+    let next = progress.seen.map_or(0, |(offset, _)| offset);
+    Partition { stream: stream.clone(), assembler, next, known: progress.seen, copied, unseen, done: false }
 }
 
 /// Answers on their way into the copy and to the lane.
@@ -271,6 +297,7 @@ impl Partition {
         replay: &mut dyn FnMut(&Block) -> Result<(), LogError>,
     ) -> Result<(), LogError> {
         let sequence = sequence_of(record);
+        self.next = offset + 1;
         // Whatever comes first must be what the copy knows: also our own record, where the log was cut off before it.
         if let Some((seen, number)) = self.known.take()
             && (offset != seen || sequence != Some(number))

@@ -40,6 +40,8 @@ const REQUEST: Duration = Duration::from_secs(15);
 const APPEARANCE: Duration = Duration::from_secs(30);
 /// Time for every broker to hear of a topic that another one knows.
 const SETTLING: Duration = Duration::from_secs(5);
+/// Time to say what topics take, for which a lane that is being taken waits.
+const BOUNDS: Duration = Duration::from_secs(2);
 /// Rest between two looks.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -65,11 +67,15 @@ fn fatal(what: impl Into<String>) -> LogError {
 
 /// Asks again while something is missing, or refused: the broker that answers may not have heard of a topic yet, and only
 /// what stays missing is.
-fn settled<T>(ask: impl Fn() -> Result<T, LogError>, whole: impl Fn(&T) -> bool) -> Result<T, LogError> {
+fn settled<T>(
+    limit: Duration,
+    ask: impl Fn() -> Result<T, LogError>,
+    whole: impl Fn(&T) -> bool,
+) -> Result<T, LogError> {
     let since = Stopwatch::start();
     loop {
         let answer = ask();
-        if answer.as_ref().is_ok_and(&whole) || since.elapsed() > SETTLING {
+        if answer.as_ref().is_ok_and(&whole) || since.elapsed() > limit {
             return answer;
         }
         pause(LOOK);
@@ -154,13 +160,13 @@ impl Cluster {
         // A broker may know a topic and not yet its settings.
         let whole =
             |topics: &Vec<Topic>| topics.len() == names.len() && topics.iter().all(|topic| !topic.settings.is_empty());
-        settled(|| self.describe_once(names), whole)
+        settled(SETTLING, || self.describe_once(names), whole)
     }
 
     fn describe_once(&self, names: &[&str]) -> Result<Vec<Topic>, LogError> {
         let described = self.known_once(names)?;
         let resources: Vec<_> = described.iter().map(|one| ResourceSpecifier::Topic(&one.name)).collect();
-        let mut settings = self.settings(&resources)?;
+        let mut settings = self.settings(&resources, REQUEST)?;
         let kept: Vec<_> = described.iter().map(|one| (one.name.as_str(), one.partitions)).collect();
         let first = self.ends(&kept, End::First)?;
         let mut cut: BTreeMap<String, Vec<(u32, i64)>> = BTreeMap::new();
@@ -180,7 +186,7 @@ impl Cluster {
 
     /// Ids and numbers of partitions alone.
     fn known(&self, names: &[&str]) -> Result<Vec<Described>, LogError> {
-        settled(|| self.known_once(names), |topics| topics.len() == names.len())
+        settled(SETTLING, || self.known_once(names), |topics| topics.len() == names.len())
     }
 
     fn known_once(&self, names: &[&str]) -> Result<Vec<Described>, LogError> {
@@ -191,12 +197,13 @@ impl Cluster {
     fn settings(
         &self,
         resources: &[ResourceSpecifier<'_>],
+        limit: Duration,
     ) -> Result<BTreeMap<String, BTreeMap<String, String>>, LogError> {
         if resources.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let options = AdminOptions::new().request_timeout(Some(REQUEST));
-        let answer = wait(self.admin.describe_configs(resources, &options), 2 * REQUEST)
+        let options = AdminOptions::new().request_timeout(Some(limit));
+        let answer = wait(self.admin.describe_configs(resources, &options), 2 * limit)
             .ok_or_else(|| self.failed("read the settings of topics", "no answer"))?
             .map_err(|e| self.failed("read the settings of topics", e))?;
         let mut settings = BTreeMap::new();
@@ -213,13 +220,14 @@ impl Cluster {
         Ok(settings)
     }
 
-    /// Bytes of the largest batch of records that each topic takes (R6). One that does not say so is left out.
+    /// Bytes of the largest batch of records that each topic takes (R6). One that does not say so is left out. Takes
+    /// seconds at most: who asks knows an earlier answer, or does without.
     ///
     /// # Errors
     /// [`LogError::Fatal`] if there is no such topic, or the cluster does not answer.
     pub fn max_message_bytes(&self, topics: &[String]) -> Result<BTreeMap<String, usize>, LogError> {
         let resources: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
-        let settings = settled(|| self.settings(&resources), |_| true)?;
+        let settings = settled(BOUNDS / 2, || self.settings(&resources, BOUNDS), |_| true)?;
         let bytes = |of: &BTreeMap<String, String>| of.get("max.message.bytes")?.parse().ok();
         Ok(settings.into_iter().filter_map(|(topic, of)| Some((topic, bytes(&of)?))).collect())
     }
@@ -354,7 +362,7 @@ impl Cluster {
         }
         let metadata = self.admin.inner().fetch_metadata(None, REQUEST).map_err(|e| self.failed("list brokers", e))?;
         let broker = metadata.brokers().first().map_or(0, rdkafka::metadata::MetadataBroker::id);
-        let settings = self.settings(&[ResourceSpecifier::Broker(broker)])?;
+        let settings = self.settings(&[ResourceSpecifier::Broker(broker)], REQUEST)?;
         Ok(rules::transactions_to_be(settings.values().next().unwrap_or(&BTreeMap::new())))
     }
 

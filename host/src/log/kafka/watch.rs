@@ -127,9 +127,8 @@ impl Watch {
 }
 
 fn lag_config(host: &Host) -> ClientConfig {
-    let mut config = host.options.client();
     let group = host.options.lag_group();
-    for (name, value) in [
+    host.options.client_with(&[
         ("group.id", group.as_str()),
         ("enable.auto.commit", "false"),
         ("enable.auto.offset.store", "false"),
@@ -139,10 +138,7 @@ fn lag_config(host: &Host) -> ClientConfig {
         ("socket.timeout.ms", "6000"),
         ("enable.metrics.push", "false"),
         ("log_level", "3"),
-    ] {
-        config.set(name, value);
-    }
-    config
+    ])
 }
 
 struct Work {

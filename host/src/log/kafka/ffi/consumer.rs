@@ -12,8 +12,8 @@ use rdkafka::ClientConfig;
 use rdkafka::bindings as sys;
 use sys::rd_kafka_resp_err_t::{RD_KAFKA_RESP_ERR__PARTITION_EOF as EOF, RD_KAFKA_RESP_ERR_NO_ERROR as OK};
 
+use super::KafkaError;
 use super::logging::redirect;
-use super::{KafkaError, advice};
 use crate::log::kafka::records::{HeaderView, RecordView};
 
 /// Records taken at once.
@@ -92,12 +92,13 @@ impl Consumer {
     /// many there were.
     ///
     /// # Errors
-    /// What `each` returned; or, through `fail`, what librdkafka says of a partition or of the client.
+    /// What `each` returned; or, through `fail`, what librdkafka says of a partition (its place) or of the client. A partition
+    /// that is out of range ([`KafkaError::is_out_of_range`]) is not read any more by this consumer.
     pub fn poll<E>(
         &mut self,
         patience: Duration,
         mut each: impl FnMut(usize, i64, &RecordView<'_>) -> Result<(), E>,
-        fail: impl Fn(usize, String) -> E,
+        fail: impl Fn(usize, KafkaError) -> E,
     ) -> Result<usize, E> {
         let mut wait = c_int::try_from(patience.as_millis()).unwrap_or(c_int::MAX);
         // It waits for a full batch: the first record is waited for alone, and then what is there is taken.
@@ -132,7 +133,7 @@ impl Consumer {
         message: *mut sys::rd_kafka_message_t,
         records: &mut usize,
         each: &mut impl FnMut(usize, i64, &RecordView<'_>) -> Result<(), E>,
-        fail: &impl Fn(usize, String) -> E,
+        fail: &impl Fn(usize, KafkaError) -> E,
     ) -> Result<(), E> {
         // SAFETY: the caller's promise.
         let it = unsafe { &*message };
@@ -153,7 +154,9 @@ impl Consumer {
                 tracing::debug!("Kafka: {text}");
                 return Ok(());
             }
-            return Err(fail(place, text.clone() + advice(&text)));
+            // SAFETY: the name is static.
+            let name = unsafe { CStr::from_ptr(sys::rd_kafka_err2name(it.err)) }.to_string_lossy().into_owned();
+            return Err(fail(place, KafkaError { name, ..KafkaError::other(text) }));
         }
         // Only those that are there are written: the whole array would be 8 KB for each record.
         let mut room = [const { MaybeUninit::<HeaderView<'_>>::uninit() }; HEADERS_MAX];
@@ -189,6 +192,31 @@ impl Consumer {
         let place = found.unwrap_or(usize::MAX);
         self.places.insert(key, place);
         place
+    }
+
+    /// The first offset of a partition and the one behind its last, as the broker says that leads it in this client's
+    /// opinion.
+    ///
+    /// # Errors
+    /// [`KafkaError`] if nobody says it within `patience`.
+    pub fn watermarks(&self, place: usize, patience: Duration) -> Result<(i64, i64), KafkaError> {
+        let one = self.assigned.get(place).ok_or_else(|| KafkaError::other("there is no such partition"))?;
+        let topic = CString::new(one.topic.as_str()).map_err(|e| KafkaError::other(e.to_string()))?;
+        let (mut low, mut high) = (0, 0);
+        let wait = c_int::try_from(patience.as_millis()).unwrap_or(c_int::MAX);
+        // SAFETY: the client lives; name and places for the answer outlive the call.
+        let error = unsafe {
+            let partition = one.partition as i32;
+            sys::rd_kafka_query_watermark_offsets(
+                self.raw,
+                topic.as_ptr(),
+                partition,
+                &raw mut low,
+                &raw mut high,
+                wait,
+            )
+        };
+        if error == OK { Ok((low, high)) } else { Err(KafkaError::other(error_text(error))) }
     }
 
     /// The assignment's partition at a place.

@@ -32,7 +32,7 @@ const FIXED: [(&[&str], &str); 20] = [
         "lanes move one by one (cooperative-sticky)",
     ),
     (&["allow.auto.create.topics"], "a topic that a broker creates by itself has the wrong settings"),
-    (&["message.max.bytes", "max.message.bytes"], "it follows from `max.message.bytes` of the topic"),
+    (&["message.max.bytes", "max.message.bytes", "batch.size"], "it follows from `max.message.bytes` of the topic"),
     (
         &["delivery.report.only.error", "enabled_events", "produce.offset.report"],
         "the offset of every record is checked",

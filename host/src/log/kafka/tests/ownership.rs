@@ -1,6 +1,5 @@
 //! R1, R2, R4 and R5 on a real broker, each as the story of what goes wrong without it.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -15,7 +14,7 @@ use crate::engine::Awaited;
 use crate::lane::inbox::Inbox;
 use crate::log::conformance::owner::{Owner, id_of, records};
 use crate::log::{Block, LogError};
-use crate::message::partition_of;
+use crate::message::{Command, CommandId, partition_of};
 
 /// Longest wait for what must happen.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -159,38 +158,110 @@ fn a_record_that_comes_again_is_refused_with_a_copy_too() {
     assert!(matches!(error, LogError::Corrupt(_)) && text.contains("ce_logsequence 1, but 2 comes next"), "{text}");
 }
 
+/// Commands of one key, as some producer sends them; each value is its number.
+fn send(real: &Real, numbers: std::ops::Range<u32>) {
+    let (topic, key) = (real.commands(), id_of(0));
+    let producer = real.producer(&[]);
+    for n in numbers {
+        let value = n.to_string();
+        producer.send(BaseRecord::to(&topic).partition(partition()).key(&key).payload(&value)).expect("is sent");
+    }
+    producer.flush(PATIENCE).expect("is written");
+}
+
+/// A feed of lane 0 of a host, whose next command in [`partition`] is at `next`.
+fn feed(log: &KafkaLog, next: u64) -> (Feed, Arc<Inbox>) {
+    let streams = log.host.streams(0, &Fixed.types()).expect("are known");
+    let next =
+        streams.iter().map(|one| (one.number, if one.partition.cast_signed() == partition() { next } else { 0 }));
+    let inbox = Arc::new(Inbox::new(100, 1 << 20));
+    let next: Vec<_> = next.collect();
+    let feed = Feed::start(&log.host, &streams, &next, Arc::clone(&inbox), Arc::<Awaited>::default());
+    (feed.expect("starts"), inbox)
+}
+
+/// What a feed says that cannot go on.
+fn complaint(feed: &Feed) -> String {
+    let since = Stopwatch::start();
+    loop {
+        if let Some(problem) = feed.problem() {
+            assert!(problem.contains("commands cannot be read on") && problem.contains("docs/kafka.md"), "{problem}");
+            return problem;
+        }
+        assert!(since.elapsed() < PATIENCE, "commands are missing, and nobody says so");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
 /// Commands were deleted before they were read, or their topic was cut off. The reader was moved to the next one that
 /// there was, without a word.
 #[test]
 fn commands_that_are_missing_stop_the_feed() {
     let Some(brokers) = brokers() else { return };
     let real = Real::new(&brokers);
-    let (topic, partition) = (real.commands(), partition());
-    let producer = real.producer(&[]);
-    for n in 0..6 {
-        producer.send(BaseRecord::to(&topic).partition(partition).key("x").payload(&format!("{n}"))).expect("is sent");
-    }
-    producer.flush(PATIENCE).expect("is written");
-    super::whole::truncate(&real.log.host.options.brokers, &topic, partition, 4);
-    let streams = real.log.host.streams(0, &Fixed.types()).expect("are known");
-    let stream = streams.iter().find(|one| one.partition.cast_signed() == partition).expect("is of the lane").number;
-    for next in [2, 100] {
-        let inbox = Arc::new(Inbox::new(100, 1 << 20));
-        let next: HashMap<u32, u64> = [(stream, next)].into();
-        let next: Vec<_> = streams.iter().map(|one| (one.number, *next.get(&one.number).unwrap_or(&0))).collect();
-        let feed = Feed::start(&real.log.host, &streams, &next, Arc::clone(&inbox), Arc::<Awaited>::default());
-        let feed = feed.expect("starts");
-        let since = Stopwatch::start();
-        let problem = loop {
-            if let Some(problem) = feed.problem() {
-                break problem;
-            }
-            assert!(since.elapsed() < PATIENCE, "commands are missing at {next:?}, and nobody says so");
-            std::thread::park_timeout(Duration::from_millis(10));
-        };
-        assert!(problem.contains("commands cannot be read on") && problem.contains("docs/kafka.md"), "{problem}");
+    send(&real, 0..6);
+    super::whole::truncate(&real.log.host.options.brokers, &real.commands(), partition(), 4);
+    for (next, says) in [(2, "begins at offset 4"), (100, "nothing at offset 100")] {
+        let (feed, inbox) = feed(&real.log, next);
+        let problem = complaint(&feed);
+        assert!(problem.contains(says), "{problem}");
         drop(feed);
         inbox.begin_feed();
+    }
+}
+
+/// A leader that was cut off from its controller has fewer commands than there are. A host that met it took them for lost
+/// and ended, where the others came a moment later.
+#[test]
+fn a_feed_waits_for_commands_that_its_leader_may_have_yet_to_show() {
+    let Some(brokers) = brokers() else { return };
+    let real = Real::new(&brokers);
+    send(&real, 0..2);
+    let (feed, inbox) = feed(&real.log, 4);
+    std::thread::park_timeout(WATCH);
+    send(&real, 2..6);
+    let read = fed(&inbox, 2);
+    assert_eq!((read, feed.problem()), (vec![4, 5], None));
+}
+
+/// Offsets of the commands that came.
+fn fed(inbox: &Inbox, count: usize) -> Vec<u64> {
+    let since = Stopwatch::start();
+    let mut read = Vec::new();
+    while read.len() < count && since.elapsed() < PATIENCE {
+        let work = inbox.take(10, Some(Duration::from_millis(50)));
+        read.extend(work.commands.iter().map(|one| one.command.offset.expect("was read from a topic")));
+    }
+    read
+}
+
+/// A topic of commands was cut off behind the hosts' backs, and new commands came to stand at the offsets of the old ones,
+/// also of those that had been answered. Nobody noticed, and those in between were never answered.
+#[test]
+fn a_feed_goes_on_only_behind_the_command_that_was_answered_last() {
+    let Some(brokers) = brokers() else { return };
+    let real = Real::new(&brokers);
+    send(&real, 0..3);
+    for (value, is_the_same) in [(0, true), (7, false)] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let copy = Copy::open(folder.path(), "answered", segment::Options::default()).expect("opens");
+        let body = rmp_serde::to_vec(&value).expect("a number");
+        let answered = Command {
+            command_id: CommandId::parse(&format!("{}-{}-0", real.commands(), partition())).expect("an id"),
+            body_hash: crate::json::body_hash(&body),
+            ..command(&id_of(0), PARTITIONS, &body)
+        };
+        let mut block = BlockBuilder::new();
+        let head = EntryHead { sequence: 0, command_offset: 0, version: 1, module: Digest([7; 32]) };
+        block.push(&head, &answered, &Answer::Accepted { count: 1, events: b"event" });
+        copy.append((0, LANES, 0), block, []).expect("is taken");
+        let (feed, inbox) = feed(&real.host(copy, Arc::new(Fixed)), 1);
+        if is_the_same {
+            assert_eq!((fed(&inbox, 2), feed.problem()), (vec![1, 2], None));
+        } else {
+            let problem = complaint(&feed);
+            assert!(problem.contains("another one was at 0 and is gone"), "{problem}");
+        }
     }
 }
 

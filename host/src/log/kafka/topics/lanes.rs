@@ -125,18 +125,19 @@ impl Cluster {
     }
 
     fn producer(&self) -> Result<Producer, KafkaError> {
-        let mut config = self.options.client();
-        config
-            .set("transactional.id", self.options.layout_transactional_id())
-            .set("transaction.timeout.ms", "10000")
-            .set("message.timeout.ms", "9000")
-            .set("socket.timeout.ms", "10000")
-            .set("linger.ms", "0")
-            .set("retry.backoff.ms", "5")
-            .set("retry.backoff.max.ms", "50")
-            .set("reconnect.backoff.ms", "5")
-            .set("enable.sparse.connections", "false")
-            .set("log_level", "0");
+        let id = self.options.layout_transactional_id();
+        let config = self.options.client_with(&[
+            ("transactional.id", id.as_str()),
+            ("transaction.timeout.ms", "10000"),
+            ("message.timeout.ms", "9000"),
+            ("socket.timeout.ms", "10000"),
+            ("linger.ms", "0"),
+            ("retry.backoff.ms", "5"),
+            ("retry.backoff.max.ms", "50"),
+            ("reconnect.backoff.ms", "5"),
+            ("enable.sparse.connections", "false"),
+            ("log_level", "0"),
+        ]);
         Producer::new(&config, &[self.options.lanes_topic()])
     }
 
@@ -212,16 +213,17 @@ impl Cluster {
     fn reader(&self, first: BTreeMap<(String, u32), i64>) -> Result<BaseConsumer<Context>, Unread> {
         let consumer: BaseConsumer<Context> = self
             .options
-            .client()
-            .set("group.id", &self.options.group)
-            .set("enable.auto.commit", "false")
-            .set("auto.offset.reset", "error")
-            .set("isolation.level", "read_committed")
-            .set("enable.partition.eof", "true")
-            .set("check.crcs", "true")
-            .set("fetch.wait.max.ms", "10")
-            .set("enable.sparse.connections", "false")
-            .set("reconnect.backoff.ms", "5")
+            .client_with(&[
+                ("group.id", self.options.group.as_str()),
+                ("enable.auto.commit", "false"),
+                ("auto.offset.reset", "error"),
+                ("isolation.level", "read_committed"),
+                ("enable.partition.eof", "true"),
+                ("check.crcs", "true"),
+                ("fetch.wait.max.ms", "10"),
+                ("enable.sparse.connections", "false"),
+                ("reconnect.backoff.ms", "5"),
+            ])
             .create_with_context(self.context.clone())?;
         let mut list = TopicPartitionList::new();
         for ((topic, lane), offset) in first {
