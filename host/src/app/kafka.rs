@@ -61,6 +61,10 @@ impl Placement for Place {
         self.ours.has(lane)
     }
 
+    fn contested(&self, lane: u32) {
+        self.ours.contested(lane);
+    }
+
     fn types(&self) -> Vec<AggregateType> {
         self.book.types().iter().filter_map(|name| AggregateType::parse(name).ok()).collect()
     }

@@ -84,6 +84,12 @@ impl Awaited {
         }
     }
 
+    /// Whether anybody waits for the answer to a command of a stream at an offset or behind it.
+    pub fn is_awaited(&self, stream: u32, from: u64) -> bool {
+        let inner = self.0.lock().expect("no panic while held");
+        inner.waiting.keys().any(|&(of, offset)| of == stream && offset >= from)
+    }
+
     /// The lane is lost: whoever waits asks its next owner. The commands are in their topic, and nobody sends them again.
     pub fn forget(&self) {
         let inner = std::mem::take(&mut *self.0.lock().expect("no panic while held"));

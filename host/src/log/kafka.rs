@@ -60,6 +60,8 @@ const LEADERS_MS: &str = "3000";
 pub trait Placement: Send + Sync {
     /// Whether the group still gives this lane to this host.
     fn is_ours(&self, lane: u32) -> bool;
+    /// Somebody else took this lane, as an owner of it learns when it commits.
+    fn contested(&self, _lane: u32) {}
     /// The types whose rules are active here.
     fn types(&self) -> Vec<AggregateType>;
     /// The module that decides for each type here.

@@ -79,6 +79,18 @@ impl Drop for Watcher {
     }
 }
 
+/// How long to wait for a hint before the next look. What is there at the start is what a host starts with: nothing is
+/// decided before the first look.
+fn until_look(is_first: bool, is_busy: bool) -> Duration {
+    if is_first {
+        Duration::ZERO
+    } else if is_busy {
+        RESCAN_BUSY
+    } else {
+        RESCAN
+    }
+}
+
 /// What is known of the folder.
 struct Folder {
     shared: Arc<Shared>,
@@ -151,12 +163,7 @@ impl Folder {
     fn run(mut self) {
         loop {
             let busy = self.asked.is_some() || self.files.values().any(|seen| seen.phase == Phase::Unsettled);
-            let until_look = match (self.first && !self.unreadable, busy) {
-                (true, _) => Duration::ZERO,
-                (false, true) => RESCAN_BUSY,
-                (false, false) => RESCAN,
-            };
-            let hints = self.hints.wait(until_look);
+            let hints = self.hints.wait(until_look(self.first && !self.unreadable, busy));
             for hint in &hints {
                 match hint {
                     Hint::Stop => return,

@@ -152,6 +152,9 @@ impl Work {
                 tracing::warn!(lane = self.owned.lane, "a commit was no plain success: {error}");
                 // Before the lane hears of it: it may hand over another block at once.
                 dying.store(true, Ordering::Release);
+                if matches!(error, LogError::Fenced { .. }) {
+                    self.host.placement.contested(self.owned.lane);
+                }
             }
             on_committed(Committed { term: self.owned.term, result });
             if failed {

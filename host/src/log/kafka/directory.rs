@@ -10,10 +10,14 @@ use super::Host;
 use super::ffi::consumer::{Assigned, Consumer};
 use super::records::RecordView;
 use super::records::owner::Owner;
+use crate::clock::Stopwatch;
 use crate::log::LogError;
 
 /// Longest wait before it is looked whether to end.
 const PATIENCE: Duration = Duration::from_millis(200);
+/// Time after which another consumer goes on, which begins with a broker drawn at random: one that is cut off from its
+/// controller tells nothing new, and librdkafka asks the broker it reads from who leads.
+const ANEW: Duration = Duration::from_secs(10);
 /// The beginning of a partition, wherever that is, in librdkafka's words.
 const BEGINNING: i64 = -2;
 
@@ -35,14 +39,18 @@ impl Directory {
         let lanes = host.layout().lanes;
         let topic = host.options.lanes_topic();
         let assigned = (0..lanes).map(|partition| Assigned { topic: topic.clone(), partition, offset: BEGINNING });
-        let (assigned, config) = (assigned.collect::<Vec<_>>(), host.feed_config());
-        let mut consumer = Consumer::new(&config, assigned.clone()).map_err(|e| fatal(&e))?;
+        let (beginning, config) = (assigned.collect::<Vec<_>>(), host.feed_config());
+        let mut consumer = Consumer::new(&config, beginning.clone()).map_err(|e| fatal(&e))?;
         let owners = Arc::new(Mutex::new(vec![None; lanes as usize]));
         let ending = Arc::new(AtomicBool::new(false));
         let (known, end) = (Arc::clone(&owners), Arc::clone(&ending));
         let work = move || {
+            let (mut next, mut asked) = (beginning.clone(), Stopwatch::start());
             while !end.load(Ordering::Acquire) {
-                let each = |lane: usize, _: i64, record: &RecordView<'_>| {
+                let each = |lane: usize, offset: i64, record: &RecordView<'_>| {
+                    if let Some(one) = next.get_mut(lane) {
+                        one.offset = offset + 1;
+                    }
                     if let Some(Ok(owner)) = Owner::read(record)
                         && let Some(slot) = known.lock().expect("no panic while held").get_mut(lane)
                     {
@@ -51,12 +59,16 @@ impl Directory {
                     Ok(())
                 };
                 if let Err(why) = consumer.poll(PATIENCE, each, |_, error| error) {
-                    tracing::warn!("the owners of lanes cannot be read, and are read anew: {why}");
+                    tracing::warn!("the owners of lanes cannot be read, and are read from the beginning: {why}");
                     std::thread::park_timeout(PATIENCE);
-                    match Consumer::new(&config, assigned.clone()) {
-                        Ok(anew) => consumer = anew,
-                        Err(why) => tracing::warn!("the owners of lanes cannot be read: {why}"),
-                    }
+                    next.clone_from(&beginning);
+                } else if asked.elapsed() < ANEW {
+                    continue;
+                }
+                asked = Stopwatch::start();
+                match Consumer::new(&config, next.clone()) {
+                    Ok(anew) => consumer = anew,
+                    Err(why) => tracing::warn!("the owners of lanes cannot be read: {why}"),
                 }
             }
         };

@@ -20,7 +20,7 @@ use super::ffi::{KafkaError, advice};
 use super::lane::Stream;
 use super::records::RecordView;
 use super::records::command::{CommandReader, Limits};
-use crate::clock;
+use crate::clock::{self, Stopwatch};
 use crate::engine::{Awaited, Reply, Submission};
 use crate::lane::inbox::Inbox;
 use crate::log::LogError;
@@ -28,6 +28,12 @@ use crate::message::Command;
 
 /// Longest wait for a record before it is looked whether the feed is to end.
 const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Time without a command after which those that somebody waits for are looked for anew. They are in the topic: whoever
+/// leads its partition in the consumer's opinion may be cut off, and librdkafka asks the broker it speaks to who leads.
+const OVERDUE: Duration = Duration::from_secs(3);
+/// The same for commands that nobody waits for here.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// A running feed. Dropping it ends it.
 #[derive(Debug)]
@@ -178,6 +184,7 @@ struct Work {
 impl Work {
     fn run(mut self) -> Result<(), String> {
         let mut absent = Absent::default();
+        let (mut heard, mut asked) = (Stopwatch::start(), Stopwatch::start());
         while !self.ending.load(Ordering::Acquire) {
             let mut submissions: Vec<Submission> = Vec::new();
             let now = clock::now_ms();
@@ -204,17 +211,36 @@ impl Work {
                 return Ok(());
             }
             match polled {
-                Ok(_) => {}
+                Ok(0) if self.is_overdue(&heard, &asked) => {
+                    self.begin_anew()?;
+                    asked = Stopwatch::start();
+                }
+                Ok(0) => {}
+                Ok(_) => heard = Stopwatch::start(),
                 Err(Trouble::Other(what)) => return Err(lost(&what)),
                 Err(Trouble::Kafka(place, error)) => {
                     let at = self.sources.get(place).map_or(0, Source::begin);
                     let at = i64::try_from(at).unwrap_or(i64::MAX);
                     absent.judge(&self.consumer, (place, at), &error).map_err(|what| lost(&what))?;
-                    self.sources.iter_mut().for_each(|source| source.again = source.last.is_some());
-                    self.consumer = consumer(&self.config, &self.sources)?;
+                    self.begin_anew()?;
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Whether it is time to ask other brokers for commands, which have not come for a while and were not looked for lately.
+    fn is_overdue(&self, heard: &Stopwatch, asked: &Stopwatch) -> bool {
+        let silent = heard.elapsed().min(asked.elapsed());
+        let awaited = || self.sources.iter().any(|one| self.awaited.is_awaited(one.stream, one.next));
+        silent > IDLE || (silent > OVERDUE && awaited())
+    }
+
+    /// Goes on with a new consumer, which begins with a broker drawn at random. What was read last is read again, to see
+    /// that it is still there.
+    fn begin_anew(&mut self) -> Result<(), String> {
+        self.sources.iter_mut().for_each(|source| source.again = source.last.is_some());
+        self.consumer = consumer(&self.config, &self.sources)?;
         Ok(())
     }
 }

@@ -1,8 +1,13 @@
 //! Which lanes are ours: the hosts of a log share its lanes as the partitions of the lanes topic are shared by a group.
 //!
 //! Invariant: the group is a hint, never a proof (R1). A host that was given a lane takes it; who took it last owns it.
+//!
+//! A coordinator that is cut off from its controller answers heartbeats and can settle nothing, and librdkafka asks the
+//! broker it spoke to last who the coordinator is: that one says itself. So a member that does not settle, or whose lanes
+//! somebody else takes again and again, is replaced by a new one, which begins with a broker drawn at random. The lanes
+//! run on meanwhile: that is no more than the hint being old.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -14,22 +19,35 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
+use serde::Deserialize;
 
 use super::ffi::advice;
 use super::ffi::logging::say;
 use super::options::Options;
+use crate::clock::Stopwatch;
 use crate::log::LogError;
 
 /// Longest wait for news of the group.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// Time that lanes have to answer what they decided before they are given away.
 const DRAIN: Duration = Duration::from_millis(800);
+/// Time beyond a session, for which the group may wait for a member that died, after which a group that has not settled is
+/// joined anew.
+const UNSETTLED: Duration = Duration::from_secs(5);
+/// Milliseconds between two reports of the member's state.
+const REPORT_MS: &str = "1000";
+/// Times that somebody else took the same lane of this host within [`CONTESTED_WITHIN`], after which the group is joined anew.
+const CONTESTED: u32 = 3;
+/// See [`CONTESTED`].
+const CONTESTED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Lanes that the group gives to this host.
 #[derive(Debug, Default)]
 pub struct Ours {
     lanes: Mutex<BTreeSet<u32>>,
     joined: AtomicBool,
+    /// How often each was taken by somebody else, since when.
+    contested: Mutex<Option<(Stopwatch, BTreeMap<u32, u32>)>>,
 }
 
 impl Ours {
@@ -46,6 +64,26 @@ impl Ours {
     /// Whether the group has said once which lanes are ours.
     pub fn joined(&self) -> bool {
         self.joined.load(Ordering::Acquire)
+    }
+
+    /// Somebody else took a lane. If the group still gives it to this host, two hosts may believe two coordinators.
+    pub fn contested(&self, lane: u32) {
+        if self.has(lane) {
+            let mut contested = self.contested.lock().unwrap_or_else(PoisonError::into_inner);
+            let (_, times) = contested.get_or_insert_with(|| (Stopwatch::start(), BTreeMap::new()));
+            *times.entry(lane).or_default() += 1;
+        }
+    }
+
+    /// Whether that happened too often. The count begins anew then, and now and then.
+    fn is_contested(&self) -> bool {
+        let mut contested = self.contested.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((since, times)) = &*contested else { return false };
+        let often = times.values().any(|times| *times >= CONTESTED);
+        if often || since.elapsed() > CONTESTED_WITHIN {
+            *contested = None;
+        }
+        often
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<u32>> {
@@ -70,6 +108,24 @@ struct Context {
     tenant: Arc<dyn Tenant>,
     /// The member is leaving.
     ending: Arc<AtomicBool>,
+    /// Another member has taken its place.
+    replaced: AtomicBool,
+    /// The group has said once which lanes are this member's.
+    begun: AtomicBool,
+    /// Since when the group has not settled, although its coordinator answers.
+    unsettled: Mutex<Option<Stopwatch>>,
+}
+
+/// What is read of librdkafka's statistics.
+#[derive(Deserialize)]
+struct Report {
+    cgrp: Option<State>,
+}
+
+#[derive(Deserialize)]
+struct State {
+    state: String,
+    join_state: String,
 }
 
 impl ClientContext for Context {
@@ -80,12 +136,30 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::warn!("the group: {error}: {reason}");
     }
+
+    fn stats_raw(&self, report: &[u8]) {
+        if let Ok(Report { cgrp: Some(State { state, join_state }) }) = serde_json::from_slice(report) {
+            let mut unsettled = self.unsettled.lock().unwrap_or_else(PoisonError::into_inner);
+            if state == "up" && join_state != "steady" {
+                unsettled.get_or_insert_with(Stopwatch::start);
+            } else {
+                *unsettled = None;
+            }
+        }
+    }
 }
 
 impl ConsumerContext for Context {
     fn rebalance(&self, group: &BaseConsumer<Self>, what: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
         let lanes: Vec<u32> =
             partitions.elements().iter().filter_map(|one| u32::try_from(one.partition()).ok()).collect();
+        if self.replaced.load(Ordering::Acquire) {
+            // What it does with its lanes is nobody's business any more.
+            if let Err(error) = group.incremental_unassign(partitions) {
+                tracing::debug!("the member that was replaced: {error}");
+            }
+            return;
+        }
         if what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             // Nothing is read through the group: positions do not matter, and records do not come.
             if let Err(error) = partitions.set_all_offsets(Offset::End) {
@@ -96,6 +170,11 @@ impl ConsumerContext for Context {
                 tracing::error!("lanes {lanes:?} could not be taken from the group: {error}");
             }
             tracing::info!("the group gives this host lanes {lanes:?}");
+            if !self.begun.swap(true, Ordering::AcqRel) {
+                // Those that the member before had, and this one has not.
+                let gone: Vec<u32> = self.ours.all().into_iter().filter(|lane| !lanes.contains(lane)).collect();
+                self.give(&gone);
+            }
             self.ours.lock().extend(&lanes);
             self.ours.joined.store(true, Ordering::Release);
             // Nobody answers for them until they are taken.
@@ -114,9 +193,7 @@ impl ConsumerContext for Context {
             if !self.ending.load(Ordering::Acquire) {
                 std::thread::park_timeout(KEPT);
             }
-            self.tenant.leave(&lanes, DRAIN);
-            self.forget(&lanes);
-            self.tenant.lost(&lanes);
+            self.give(&lanes);
         }
         if let Err(error) = group.incremental_unassign(partitions) {
             tracing::error!("lanes {lanes:?} could not be given back to the group: {error}");
@@ -125,9 +202,45 @@ impl ConsumerContext for Context {
 }
 
 impl Context {
+    fn new(ours: Arc<Ours>, tenant: Arc<dyn Tenant>, ending: Arc<AtomicBool>) -> Self {
+        let (replaced, begun) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { ours, tenant, ending, replaced, begun, unsettled: Mutex::default() }
+    }
+
+    /// Gives lanes away, with what they decided answered.
+    fn give(&self, lanes: &[u32]) {
+        if !lanes.is_empty() {
+            self.tenant.leave(lanes, DRAIN);
+            self.forget(lanes);
+            self.tenant.lost(lanes);
+        }
+    }
+
+    /// Whether the group has not settled for so long.
+    fn is_unsettled(&self, limit: Duration) -> bool {
+        let unsettled = self.unsettled.lock().unwrap_or_else(PoisonError::into_inner);
+        unsettled.as_ref().is_some_and(|since| since.elapsed() > limit)
+    }
+
     fn forget(&self, lanes: &[u32]) {
         let mut ours = self.ours.lock();
         ours.retain(|lane| !lanes.contains(lane));
+    }
+}
+
+/// Puts a new member in the place of one whose group is no good.
+fn replace(group: &mut BaseConsumer<Context>, member: &impl Fn() -> Result<BaseConsumer<Context>, KafkaError>) {
+    match member() {
+        Ok(anew) => {
+            let old = std::mem::replace(group, anew);
+            old.context().replaced.store(true, Ordering::Release);
+            // It says goodbye to a coordinator that may not hear it. Without a thread it does so here.
+            let _thread = std::thread::Builder::new().name("group-before".into()).spawn(move || drop(old));
+        }
+        Err(error) => {
+            tracing::warn!("the group cannot be joined anew: {error}");
+            *group.context().unsettled.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
     }
 }
 
@@ -153,13 +266,27 @@ impl Member {
         let fatal =
             |e: &dyn std::fmt::Display| LogError::Fatal(format!("the group {} cannot be joined: {e}", options.group));
         let ending = Arc::new(AtomicBool::new(false));
-        let context = Context { ours: Arc::clone(&ours), tenant: Arc::clone(&tenant), ending: Arc::clone(&ending) };
-        let group: BaseConsumer<Context> = config(options).create_with_context(context).map_err(|e| fatal(&e))?;
-        group.subscribe(&[&options.lanes_topic()]).map_err(|e| fatal(&e))?;
+        let end = Arc::clone(&ending);
+        let limit = Duration::from_millis(options.session_timeout_ms) + UNSETTLED;
+        let (options, lanes) = (options.clone(), Arc::clone(&ours));
+        let landlord = Arc::clone(&tenant);
+        let member = move || -> Result<BaseConsumer<Context>, KafkaError> {
+            let context = Context::new(Arc::clone(&lanes), Arc::clone(&landlord), Arc::clone(&end));
+            let group: BaseConsumer<Context> = config(&options).create_with_context(context)?;
+            group.subscribe(&[&options.lanes_topic()])?;
+            Ok(group)
+        };
+        let mut group = member().map_err(|e| fatal(&e))?;
         let end = Arc::clone(&ending);
         let work = move || {
             let mut told = String::new();
             while !end.load(Ordering::Acquire) {
+                let unsettled = group.context().is_unsettled(limit);
+                if unsettled || ours.is_contested() {
+                    let why = if unsettled { "has not settled" } else { "gave lanes to another host too" };
+                    tracing::warn!("the group {why}: its coordinator may be cut off, and it is joined anew");
+                    replace(&mut group, &member);
+                }
                 match group.poll(PATIENCE) {
                     Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
                         let all = std::mem::take(&mut *ours.lock());
@@ -229,8 +356,12 @@ fn config(options: &Options) -> ClientConfig {
         ("enable.metrics.push", "false"),
         ("log_level", "3"),
     ]);
+    config.set("statistics.interval.ms", REPORT_MS);
     if let Some(instance) = &options.instance {
         config.set("group.instance.id", instance);
     }
     config
 }
+
+#[cfg(test)]
+mod tests;

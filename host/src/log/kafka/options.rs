@@ -55,6 +55,20 @@ pub struct Options {
     pub advertised: Option<String>,
 }
 
+/// Properties that are given a usual value somewhere, and their other names in librdkafka.
+const ALIASES: [(&str, &str); 4] = [
+    ("linger.ms", "queue.buffering.max.ms"),
+    ("compression.type", "compression.codec"),
+    ("message.timeout.ms", "delivery.timeout.ms"),
+    ("fetch.message.max.bytes", "max.partition.fetch.bytes"),
+];
+
+/// All names of a property.
+fn names_of(name: &str) -> impl Iterator<Item = &str> {
+    let other = ALIASES.iter().find(|(usual, _)| *usual == name).map(|(_, alias)| *alias);
+    std::iter::once(name).chain(other)
+}
+
 /// Partitions of a new log whose settings say nothing.
 pub const PARTITIONS_USUAL: u32 = 16;
 /// Lanes of a new log whose settings say nothing; never more than partitions.
@@ -112,8 +126,10 @@ impl Options {
     /// What must not be otherwise cannot be among the properties: see [`refused_property`].
     pub fn client_with(&self, usual: &[(&str, &str)]) -> ClientConfig {
         let mut config = self.client();
-        for (name, value) in usual.iter().filter(|(name, _)| !self.properties.contains_key(*name)) {
-            config.set(*name, *value);
+        for (name, value) in usual {
+            if !names_of(name).any(|said| self.properties.contains_key(said)) {
+                config.set(*name, *value);
+            }
         }
         config
     }

@@ -36,7 +36,7 @@ const INIT: Duration = Duration::from_secs(30);
 const INIT_FIRST: Duration = Duration::from_millis(80);
 /// Attempts at init and barrier before the lane gives up.
 const ATTEMPTS: u32 = 60;
-/// Time without a single record after which a restore says that it is stuck.
+/// Time without a single record after which a restore says that it is stuck, and asks other brokers.
 const SILENCE_TOLD: Duration = Duration::from_secs(5);
 /// Time without a single record after which the lane is taken anew.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -206,7 +206,7 @@ fn restore(
     let mut consumer = consumer(host, lane, &partitions)?;
     let mut absent = Absent::default();
     let mut gathered = Gathered { host, lane, term, block: BlockBuilder::new(), seen: BTreeMap::new() };
-    let mut silence = Stopwatch::start();
+    let (mut silence, mut asked) = (Stopwatch::start(), Stopwatch::start());
     let mut told = false;
     while partitions.iter().any(|one| !one.done) {
         let each = |place: usize, offset: i64, record: &RecordView<'_>| match partitions.get_mut(place) {
@@ -233,9 +233,13 @@ fn restore(
         if silence.elapsed() > SILENCE {
             return Err(LogError::Ambiguous { lane, cause: stuck(host, &partitions) });
         }
-        if silence.elapsed() > SILENCE_TOLD && !told {
-            tracing::warn!(lane, "the lane is not ready yet: {}", stuck(host, &partitions));
-            told = true;
+        if silence.elapsed().min(asked.elapsed()) > SILENCE_TOLD {
+            if !std::mem::replace(&mut told, true) {
+                tracing::warn!(lane, "the lane is not ready yet: {}", stuck(host, &partitions));
+            }
+            // Another one begins with a broker drawn at random; this one asks who leads where it reads.
+            consumer = self::consumer(host, lane, &partitions)?;
+            asked = Stopwatch::start();
         }
     }
     gathered.flush(replay)

@@ -21,6 +21,7 @@ use std::time::Duration;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::error::RDKafkaErrorCode;
 
+use super::LEADERS_MS;
 use super::ffi::admin::{Described, End, describe_topics, offsets};
 use super::ffi::advice;
 use super::options::Options;
@@ -94,8 +95,9 @@ impl Cluster {
 
     fn connect_within(options: &Options, limit: Duration) -> Result<Self, LogError> {
         let context = Context::default();
+        // Most requests go to whoever was the controller when metadata came last, and wait for it where it is gone.
         let admin: AdminClient<Context> = options
-            .client()
+            .client_with(&[("topic.metadata.refresh.interval.ms", LEADERS_MS)])
             .create_with_context(context.clone())
             .map_err(|e| fatal(format!("no client of Kafka can be made of [log.properties]: {e}")))?;
         let unreachable = |error: &dyn fmt::Display| {

@@ -27,35 +27,40 @@ pub(super) struct Broken<'a> {
     pub(super) between: u64,
 }
 
-/// Cuts off the leader of a partition of events; a host is killed and another one started while it is.
+/// Cuts off a broker; a host is killed and started again while it is.
 pub(super) async fn run(
     Broken { cluster, line, between }: Broken<'_>,
+    broker: u16,
     fleet: &mut Fleet,
     load: &mut Load,
     dice: &mut Dice,
 ) -> anyhow::Result<()> {
-    let (events, partition) = (fleet.log.events(), dice.below(PARTITIONS.into()) as u32);
-    let other = cluster.brokers()[0];
-    let leader = apart(|| cluster.leader(other, &events, partition))?.context("a partition has a leader")?;
-    let other = cluster.brokers().into_iter().find(|one| *one != leader).context("there are other brokers")?;
-    line.cut(leader);
-    eventually("another broker leading", NOTICED, || async {
-        let now = apart(|| cluster.leader(other, &events, partition)).ok()??;
-        (now != leader).then_some(())
+    let events = fleet.log.events();
+    let other = cluster.brokers().into_iter().find(|one| *one != broker).context("there are other brokers")?;
+    let before = apart(|| leaders(cluster, other, &events))?;
+    line.cut(broker);
+    eventually("other brokers leading", NOTICED, || async {
+        let now = apart(|| leaders(cluster, other, &events)).ok()?;
+        now.iter().all(|one| one.is_some_and(|leader| leader != broker)).then_some(())
     })
     .await?;
     // Hosts take lanes while it is there.
     let gone = dice.below(fleet.count() as u64) as usize;
     fleet.kill(gone)?;
-    load.hears(between).await.context("with one broker cut off from the controller")?;
-    let believes = apart(|| cluster.leader(leader, &events, partition))?;
-    ensure!(believes == Some(leader), "broker {leader} was to believe that it leads, and says {believes:?}");
-    fleet.start_again(gone).await.context("with one broker cut off from the controller")?;
+    load.hears(between).await.context("without a host")?;
+    let believes = apart(|| leaders(cluster, broker, &events))?;
+    ensure!(believes == before, "broker {broker} was to believe that {before:?} lead, and says {believes:?}");
+    fleet.start_again(gone).await?;
     load.hears(between).await?;
     line.mend();
     apart(|| cluster.wait_in_sync())?;
     load.hears(between).await?;
     fleet.all_run()
+}
+
+/// The leader of each partition of a topic, in the opinion of a broker.
+fn leaders(cluster: &Cluster, asked: u16, topic: &str) -> Result<Vec<Option<u16>>, xtask::run::Failed> {
+    (0..PARTITIONS).map(|partition| cluster.leader(asked, topic, partition)).collect()
 }
 
 /// The way of brokers to their controller, which can be cut for one of them. Brokers share it; who speaks is told by the

@@ -1,6 +1,6 @@
 //! Three brokers, as a cluster is that must not lose an answer: the leader of a partition of events, the coordinator of a
-//! lane's transactions and that of the group are killed under load, each back before the next one goes. Then one is cut
-//! off from the controller.
+//! lane's transactions and that of the group are killed under load, each back before the next one goes. Then each is cut
+//! off from the controller in turn.
 
 use anyhow::Context as _;
 use xtask::kafka::{Cluster, Coordinated, Spec};
@@ -20,6 +20,8 @@ enum Victim {
     CoordinatorOfGroup,
 }
 
+const VICTIMS: [Victim; 3] = [Victim::LeaderOfEvents, Victim::CoordinatorOfLane, Victim::CoordinatorOfGroup];
+
 pub(super) async fn run(field: &Field) -> anyhow::Result<Counts> {
     let mut spec = Spec { brokers: 3, separate_controller: true, ..spec("three") };
     let line = Line::to(&spec.name).await?;
@@ -33,7 +35,7 @@ pub(super) async fn run(field: &Field) -> anyhow::Result<Counts> {
     let mut fleet = Fleet::start(field, log, 2).await?;
     let mut load = Load::start(fleet.addresses());
     let mut dice = Dice::new(field.seed, "three brokers");
-    for victim in [Victim::LeaderOfEvents, Victim::CoordinatorOfLane, Victim::CoordinatorOfGroup] {
+    for victim in VICTIMS {
         load.hears(between(field)).await?;
         apart(|| cluster.wait_in_sync())?;
         let broker = find(&cluster, &fleet.log, victim, &mut dice)?;
@@ -44,11 +46,15 @@ pub(super) async fn run(field: &Field) -> anyhow::Result<Counts> {
         load.hears(between(field)).await?;
         fleet.all_run()?;
     }
-    apart(|| cluster.wait_in_sync())?;
-    let broken = Broken { cluster: &mut cluster, line: &line, between: between(field) };
-    cut_off::run(broken, &mut fleet, &mut load, &mut dice).await?;
+    for victim in VICTIMS {
+        apart(|| cluster.wait_in_sync())?;
+        let broker = find(&cluster, &fleet.log, victim, &mut dice)?;
+        let broken = Broken { cluster: &mut cluster, line: &line, between: between(field) };
+        let cut = cut_off::run(broken, broker, &mut fleet, &mut load, &mut dice).await;
+        cut.with_context(|| format!("with broker {broker}, {victim:?}, cut off from the controller"))?;
+    }
     let mut counts = fleet.judge(field, load).await?;
-    counts.extend([("brokers killed", 3), ("brokers cut off", 1)]);
+    counts.extend([("brokers killed", 3), ("brokers cut off", 3)]);
     Ok(counts)
 }
 

@@ -290,3 +290,11 @@ fn names_are_shown_and_never_act() {
     assert!(!place.refuses(r"\u{1b}[2Jbad.wasm").is_empty());
     assert!(is_module_name(Path::new("a.wasm").as_os_str()));
 }
+
+#[test]
+fn what_is_there_at_the_start_is_looked_at_at_once() {
+    for is_busy in [false, true] {
+        assert_eq!(until_look(true, is_busy), Duration::ZERO);
+    }
+    assert!(Duration::ZERO < until_look(false, true) && until_look(false, true) < until_look(false, false));
+}

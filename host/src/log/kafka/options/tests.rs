@@ -56,6 +56,19 @@ fn what_promises_depend_on_cannot_be_passed_through() {
 }
 
 #[test]
+fn properties_go_before_what_is_usual_for_a_client_under_each_of_their_names() {
+    let said = [("compression.codec", "zstd"), ("socket.timeout.ms", "7000")];
+    let properties = said.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let config = Options { properties, ..options() }.client_with(&[
+        ("compression.type", "lz4"),
+        ("socket.timeout.ms", "10000"),
+        ("linger.ms", "0"),
+    ]);
+    let set = ["compression.codec", "compression.type", "socket.timeout.ms", "linger.ms"].map(|name| config.get(name));
+    assert_eq!(set, [Some("zstd"), None, Some("7000"), Some("0")]);
+}
+
+#[test]
 fn secrets_are_not_shown() {
     let properties = BTreeMap::from([("sasl.password".into(), "hunter2".into())]);
     assert!(!format!("{:?}", Options { properties, ..options() }).contains("hunter2"));
