@@ -35,6 +35,7 @@ planted! {
     "r4-gap", "R4", "ownership::a_gap_in_the_numbers_is_refused";
     "r4-repeat", "R4", "ownership::a_record_that_comes_again_is_refused_with_a_copy_too";
     "r5-reset", "R5", "ownership::commands_that_are_missing_stop_the_feed";
+    "r5-not-again", "R5", "ownership::a_feed_goes_on_only_behind_the_command_that_was_answered_last";
     "r6-no-size", "R6", "whole::an_answer_that_its_topic_does_not_take_fails_alone";
     "r6-parked", "R6", "whole::a_record_that_cannot_be_read_is_answered_in_its_turn";
     "end-txn-commit", "EndTxn", "end_txn::a_commit_whose_end_was_sent_twice_ends_the_ownership";
