@@ -22,6 +22,8 @@ const LEAST: usize = 64 * 1024;
 const BETWEEN: usize = 100_000;
 /// Time for a host to be what it is to be.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Time for a host to answer, or not to.
+const A_MOMENT: Duration = Duration::from_secs(1);
 
 /// Runs the family.
 ///
@@ -72,10 +74,14 @@ pub async fn run(field: &Field) -> anyhow::Result<Counts> {
 
     // Too little for any answer: the host says so, and so does the next one that starts.
     admin.bound(&events, 100).await?;
-    let _unanswered = bank.post(&homes[0], "nowhere", DEPOSIT).await;
     let says =
         |text: &str| text.contains("max.message.bytes") && text.contains(&events) && text.contains("kafka-configs.sh");
-    eventually("the host saying why it cannot go on", PATIENCE, || async { says(&host.said()).then_some(()) }).await?;
+    // Brokers may take some more before they hear of it.
+    let said = || async {
+        let _unanswered = tokio::time::timeout(A_MOMENT, bank.once(&homes[0], "nowhere", DEPOSIT)).await;
+        says(&host.said()).then_some(())
+    };
+    eventually("the host saying why it cannot go on", PATIENCE, said).await?;
     drop(host);
     let refusal = start.begin()?.refuses().await?;
     ensure!(says(&refusal), "{refusal}");
@@ -122,14 +128,17 @@ struct Bank<'a> {
 impl Bank<'_> {
     /// Sends a command until the host says something of it.
     async fn post(&self, of: &str, id: &str, json: &str) -> anyhow::Result<(u16, Value)> {
-        let path = format!("/v1/account/{of}/commands");
-        let sent = || async {
-            let headers = [("idempotency-key", id)];
-            let answer = Client::new(self.host.http()).post(&path, &headers, json.to_owned().into()).await.ok()?;
-            let known = !matches!(answer.status, 429 | 503 | 504);
-            known.then(|| (answer.status, answer.json().unwrap_or(json!(null))))
-        };
+        let sent = || self.once(of, id, json);
         eventually(&format!("an answer to {id} of {of}"), PATIENCE, sent).await.with_context(|| self.host.said())
+    }
+
+    /// Sends a command; `None` if the host says nothing of it yet.
+    async fn once(&self, of: &str, id: &str, json: &str) -> Option<(u16, Value)> {
+        let path = format!("/v1/account/{of}/commands");
+        let headers = [("idempotency-key", id)];
+        let answer = Client::new(self.host.http()).post(&path, &headers, json.to_owned().into()).await.ok()?;
+        let known = !matches!(answer.status, 429 | 503 | 504);
+        known.then(|| (answer.status, answer.json().unwrap_or(json!(null))))
     }
 
     async fn accepted(&self, of: &str, id: &str, json: &str) -> anyhow::Result<()> {
