@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Time without a command after which those that somebody waits for are looked for anew. They are in the topic: whoever
 /// leads its partition in the consumer's opinion may be cut off, and librdkafka asks the broker it speaks to who leads.
-const OVERDUE: Duration = Duration::from_secs(3);
+pub(super) const OVERDUE: Duration = Duration::from_secs(3);
 /// The same for commands that nobody waits for here.
 const IDLE: Duration = Duration::from_secs(60);
 

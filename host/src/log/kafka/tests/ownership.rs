@@ -5,12 +5,12 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
-use super::super::feed::Feed;
+use super::super::feed::{Feed, OVERDUE};
 use super::super::ffi::producer::Producer;
 use super::super::records::writer::Writer;
 use super::*;
 use crate::clock::Stopwatch;
-use crate::engine::Awaited;
+use crate::engine::{Awaited, Reply};
 use crate::lane::inbox::Inbox;
 use crate::log::conformance::owner::{Owner, id_of, records};
 use crate::log::{Block, LogError};
@@ -171,12 +171,17 @@ fn send(real: &Real, numbers: std::ops::Range<u32>) {
 
 /// A feed of lane 0 of a host, whose next command in [`partition`] is at `next`.
 fn feed(log: &KafkaLog, next: u64) -> (Feed, Arc<Inbox>) {
+    feed_awaited(log, next, Arc::default())
+}
+
+/// The same, with those who wait for answers.
+fn feed_awaited(log: &KafkaLog, next: u64, awaited: Arc<Awaited>) -> (Feed, Arc<Inbox>) {
     let streams = log.host.streams(0, &Fixed.types()).expect("are known");
     let next =
         streams.iter().map(|one| (one.number, if one.partition.cast_signed() == partition() { next } else { 0 }));
     let inbox = Arc::new(Inbox::new(100, 1 << 20));
     let next: Vec<_> = next.collect();
-    let feed = Feed::start(&log.host, &streams, &next, Arc::clone(&inbox), Arc::<Awaited>::default());
+    let feed = Feed::start(&log.host, &streams, &next, Arc::clone(&inbox), awaited);
     (feed.expect("starts"), inbox)
 }
 
@@ -222,6 +227,23 @@ fn a_feed_waits_for_commands_that_its_leader_may_have_yet_to_show() {
     send(&real, 2..6);
     let read = fed(&inbox, 2);
     assert_eq!((read, feed.problem()), (vec![4, 5], None));
+}
+
+/// A consumer went on reading from a leader that was cut off, which had nothing new, while commands were appended.
+#[test]
+fn a_feed_that_lacks_what_somebody_waits_for_begins_anew_and_repeats_nothing() {
+    let Some(brokers) = brokers() else { return };
+    let real = Real::new(&brokers);
+    send(&real, 0..2);
+    let awaited = Arc::<Awaited>::default();
+    let (feed, inbox) = feed_awaited(&real.log, 0, Arc::clone(&awaited));
+    assert_eq!(fed(&inbox, 2), [0, 1]);
+    let (reply, _answer) = tokio::sync::oneshot::channel();
+    let stream = partition().cast_unsigned();
+    awaited.expect(stream, 2, Reply::Once(reply), None);
+    std::thread::park_timeout(OVERDUE + WATCH);
+    send(&real, 2..4);
+    assert_eq!((fed(&inbox, 2), feed.problem()), (vec![2, 3], None));
 }
 
 /// Offsets of the commands that came.
