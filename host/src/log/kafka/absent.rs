@@ -1,8 +1,8 @@
 //! A partition says that it has nothing at an offset where something was: either records are gone (R4, R5), or whoever says
 //! so was cut off from the controller, believes that it leads, and lacks what was written since. The second passes.
 //!
-//! Why waiting hides nothing: where reading goes on, the last known record is read first and must be what it was, so that
-//! records written meanwhile are never taken for those that are gone.
+//! Why waiting hides nothing: records written meanwhile are never taken for those that are gone. Answers have dense numbers
+//! (R4), and a feed reads the last command that it knows once more, which must be what it was (R5).
 
 use std::collections::BTreeMap;
 use std::time::Duration;

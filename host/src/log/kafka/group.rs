@@ -38,6 +38,8 @@ const UNSETTLED: Duration = Duration::from_secs(5);
 const REPORT_MS: &str = "1000";
 /// Times that somebody else took the same lane of this host within [`CONTESTED_WITHIN`], after which the group is joined anew.
 const CONTESTED: u32 = 3;
+/// Members that were replaced and have not said goodbye yet, at most.
+const LEAVING_MAX: usize = 4;
 /// See [`CONTESTED`].
 const CONTESTED_WITHIN: Duration = Duration::from_secs(60);
 
@@ -154,8 +156,11 @@ impl ConsumerContext for Context {
         let lanes: Vec<u32> =
             partitions.elements().iter().filter_map(|one| u32::try_from(one.partition()).ok()).collect();
         if self.replaced.load(Ordering::Acquire) {
-            // What it does with its lanes is nobody's business any more.
-            if let Err(error) = group.incremental_unassign(partitions) {
+            // What it does with its lanes is nobody's business any more, but it waits to be told.
+            let gives = what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+            let told =
+                if gives { group.incremental_assign(partitions) } else { group.incremental_unassign(partitions) };
+            if let Err(error) = told {
                 tracing::debug!("the member that was replaced: {error}");
             }
             return;
@@ -228,18 +233,22 @@ impl Context {
     }
 }
 
-/// Puts a new member in the place of one whose group is no good.
-fn replace(group: &mut BaseConsumer<Context>, member: &impl Fn() -> Result<BaseConsumer<Context>, KafkaError>) {
+/// Puts a new member in the place of one whose group is no good. Gives the thread in which that one leaves.
+fn replace(
+    group: &mut BaseConsumer<Context>,
+    member: &impl Fn() -> Result<BaseConsumer<Context>, KafkaError>,
+) -> Option<JoinHandle<()>> {
     match member() {
         Ok(anew) => {
             let old = std::mem::replace(group, anew);
             old.context().replaced.store(true, Ordering::Release);
             // It says goodbye to a coordinator that may not hear it. Without a thread it does so here.
-            let _thread = std::thread::Builder::new().name("group-before".into()).spawn(move || drop(old));
+            std::thread::Builder::new().name("group-before".into()).spawn(move || drop(old)).ok()
         }
         Err(error) => {
             tracing::warn!("the group cannot be joined anew: {error}");
             *group.context().unsettled.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            None
         }
     }
 }
@@ -280,12 +289,14 @@ impl Member {
         let end = Arc::clone(&ending);
         let work = move || {
             let mut told = String::new();
+            let mut leaving: Vec<JoinHandle<()>> = Vec::new();
             while !end.load(Ordering::Acquire) {
                 let unsettled = group.context().is_unsettled(limit);
-                if unsettled || ours.is_contested() {
+                leaving.retain(|one| !one.is_finished());
+                if leaving.len() < LEAVING_MAX && (unsettled || ours.is_contested()) {
                     let why = if unsettled { "has not settled" } else { "gave lanes to another host too" };
                     tracing::warn!("the group {why}: its coordinator may be cut off, and it is joined anew");
-                    replace(&mut group, &member);
+                    leaving.extend(replace(&mut group, &member));
                 }
                 match group.poll(PATIENCE) {
                     Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
