@@ -33,6 +33,8 @@ pub(super) struct Upkeep {
     round: Option<Round>,
     /// Written by the lane and not taken by the store yet.
     outbox: Vec<(Key, Stored)>,
+    /// The store was too full to take the marks that end a checkpoint.
+    marks_refused: bool,
     since: Stopwatch,
     /// End of the last settled block.
     position: Lsn,
@@ -52,6 +54,7 @@ impl Upkeep {
             dirty: Vec::new(),
             round: None,
             outbox: Vec::new(),
+            marks_refused: false,
             since: Stopwatch::start(),
             position: Lsn(0),
             marked: Lsn(0),
@@ -83,7 +86,7 @@ impl Upkeep {
 
     /// Whether the store could not take everything: to be tried again shortly.
     pub(super) fn is_held_up(&self) -> bool {
-        !self.outbox.is_empty()
+        !self.outbox.is_empty() || self.marks_refused
     }
 
     /// Ids and versions of a type that were written and not taken by the store yet.
@@ -179,7 +182,9 @@ impl Lane {
         let Some(round) = &self.upkeep.round else { return };
         let marks = round.marks.clone();
         let position = marks.first().map_or(Lsn(0), |mark| mark.position);
-        if self.hand_over(marks) {
+        let taken = self.hand_over(marks);
+        self.upkeep.marks_refused = !taken;
+        if taken {
             self.upkeep.round = None;
             self.upkeep.marked = position;
             self.upkeep.since = Stopwatch::start();

@@ -15,8 +15,8 @@ use crate::message::Command;
 pub const KNOWN_IDS_MAX: usize = 1024;
 /// Milliseconds of log time for which an id is known: one day.
 pub const KNOWN_FOR_MS: i64 = 24 * 60 * 60 * 1000;
-/// Up to so many ids are searched one by one; above, an index is kept beside them.
-const SEARCHED_MAX: usize = 8;
+/// Up to so many ids are searched one by one, in four cache lines; above, an index is kept beside them.
+const SEARCHED_MAX: usize = 32;
 
 /// Where an answer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +51,15 @@ pub struct Remembered {
     at: u64,
 }
 
+/// What is kept of a remembered command beside the low half of its id's hash.
+#[derive(Debug)]
+struct Kept {
+    id_high: u64,
+    body_hash: u64,
+    time_ms: i64,
+    at: u64,
+}
+
 /// Marks `at` as the number of a staged block. Logs end below it.
 const STAGED: u64 = 1 << 63;
 
@@ -71,10 +80,13 @@ impl Remembered {
     }
 }
 
-/// The remembered commands of one aggregate, oldest first.
+/// The remembered commands of one aggregate, oldest first. There are many of them in memory, so they grow by small steps.
 #[derive(Debug, Default)]
 pub struct Recent {
-    commands: VecDeque<Remembered>,
+    /// The low halves of the ids' hashes, apart from the rest: what is searched lies together.
+    ids: VecDeque<u64>,
+    /// The rest, in the same places.
+    commands: VecDeque<Kept>,
     /// Commands forgotten so far, wrapping: the number of the first one in `commands`.
     first: u32,
     /// Where each id is, kept when there are too many to search.
@@ -88,8 +100,10 @@ fn id_hash(id: &str) -> [u64; 2] {
 
 impl Recent {
     /// From what the store kept, oldest first.
-    pub fn from_settled(commands: impl IntoIterator<Item = Remembered>) -> Self {
-        let mut recent = Self { commands: commands.into_iter().collect(), ..Self::default() };
+    pub fn from_settled(commands: impl ExactSizeIterator<Item = Remembered>) -> Self {
+        let mut recent = Self::default();
+        recent.reserve(commands.len());
+        commands.for_each(|known| recent.push(known));
         recent.index();
         recent
     }
@@ -108,12 +122,34 @@ impl Recent {
     }
 
     /// The remembered command of an id, however old.
-    pub fn find(&self, id: &str) -> Option<&Remembered> {
+    pub fn find(&self, id: &str) -> Option<Remembered> {
         let id = id_hash(id);
-        if self.positions.is_empty() {
-            return self.commands.iter().rev().find(|known| known.id == id);
+        let place = if self.positions.is_empty() {
+            let is_it = |&(place, low): &(usize, &u64)| *low == id[0] && self.commands[place].id_high == id[1];
+            self.ids.iter().enumerate().rev().find(is_it).map(|(place, _)| place)
+        } else {
+            self.positions.find(id[0], |number| self.is_at(id, number)).map(|number| self.place(number))
+        };
+        place.map(|place| self.at(place))
+    }
+
+    fn at(&self, place: usize) -> Remembered {
+        let &Kept { id_high, body_hash, time_ms, at } = &self.commands[place];
+        Remembered { id: [self.ids[place], id_high], body_hash, time_ms, at }
+    }
+
+    fn reserve(&mut self, more: usize) {
+        self.ids.reserve_exact(more);
+        self.commands.reserve_exact(more);
+    }
+
+    fn push(&mut self, known: Remembered) {
+        if self.commands.len() == self.commands.capacity() {
+            self.reserve((self.commands.len() / 4).max(2));
         }
-        self.positions.find(id[0], |number| self.is_at(id, number)).map(|number| &self.commands[self.place(number)])
+        let Remembered { id: [low, id_high], body_hash, time_ms, at } = known;
+        self.ids.push_back(low);
+        self.commands.push_back(Kept { id_high, body_hash, time_ms, at });
     }
 
     /// Place of the command with this number among those remembered.
@@ -122,7 +158,8 @@ impl Recent {
     }
 
     fn is_at(&self, id: [u64; 2], number: u32) -> bool {
-        self.commands.get(self.place(number)).is_some_and(|known| known.id == id)
+        let place = self.place(number);
+        self.ids.get(place) == Some(&id[0]) && self.commands[place].id_high == id[1]
     }
 
     /// Remembers a command and forgets the oldest if there are too many. A newer one replaces one of the same id.
@@ -136,7 +173,7 @@ impl Recent {
             self.forget_oldest();
         }
         let number = self.first.wrapping_add(self.commands.len() as u32);
-        self.commands.push_back(Remembered { id, body_hash, time_ms, at });
+        self.push(Remembered { id, body_hash, time_ms, at });
         if !self.positions.has_room(self.commands.len()) {
             self.index();
         } else if !self.positions.is_empty() {
@@ -147,8 +184,8 @@ impl Recent {
     }
 
     fn forget_oldest(&mut self) {
-        if let Some(oldest) = self.commands.pop_front() {
-            self.positions.remove(oldest.id[0], self.first);
+        if let (Some(oldest), Some(_)) = (self.ids.pop_front(), self.commands.pop_front()) {
+            self.positions.remove(oldest, self.first);
             self.first = self.first.wrapping_add(1);
         }
     }
@@ -157,11 +194,12 @@ impl Recent {
         if self.commands.len() <= SEARCHED_MAX {
             return;
         }
-        self.positions = Positions::for_count(self.commands.len());
-        for (place, known) in self.commands.iter().enumerate() {
+        self.positions = Positions::for_count(self.ids.len());
+        for (place, low) in self.ids.iter().enumerate() {
             let number = self.first.wrapping_add(place as u32);
-            let older = self.positions.find(known.id[0], |other| self.is_at(known.id, other));
-            self.positions.put(known.id[0], number, older);
+            let id = [*low, self.commands[place].id_high];
+            let older = self.positions.find(*low, |other| self.is_at(id, other));
+            self.positions.put(*low, number, older);
         }
     }
 
@@ -179,17 +217,16 @@ impl Recent {
 
     /// Reads a little of what [`Self::look_up`] and [`Self::remember`] of this id will read.
     pub fn touch(&self, id: &str) -> u64 {
-        let Some(oldest) = self.commands.front() else { return 0 };
-        let newest = self.commands.back().map_or(0, |newest| newest.at);
+        let (Some(oldest), Some(newest)) = (self.ids.front(), self.commands.back()) else { return 0 };
         if self.positions.is_empty() {
-            return newest;
+            return newest.at ^ oldest;
         }
-        let forgotten = if self.commands.len() == KNOWN_IDS_MAX { self.positions.touch(oldest.id[0]) } else { 0 };
-        newest ^ u64::from(forgotten ^ self.positions.touch(id_hash(id)[0]))
+        let forgotten = if self.ids.len() == KNOWN_IDS_MAX { self.positions.touch(*oldest) } else { 0 };
+        newest.at ^ u64::from(forgotten ^ self.positions.touch(id_hash(id)[0]))
     }
 
     /// All of them, oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = &Remembered> {
-        self.commands.iter()
+    pub fn iter(&self) -> impl Iterator<Item = Remembered> {
+        (0..self.commands.len()).map(|place| self.at(place))
     }
 }

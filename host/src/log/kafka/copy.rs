@@ -42,11 +42,11 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// An answer is added.
-    fn advance(&mut self, entry: &Entry<'_>) {
-        self.next_sequence = entry.head.sequence + entry.records();
-        self.next_command_offset = entry.head.command_offset + 1;
-        self.last_command = Some(fingerprint(entry.aggregate_id, entry.command_id, entry.body_hash));
+    /// The last answer of a block is added.
+    fn advance(&mut self, last: &Entry<'_>) {
+        self.next_sequence = last.head.sequence + last.records();
+        self.next_command_offset = last.head.command_offset + 1;
+        self.last_command = Some(fingerprint(last.aggregate_id, last.command_id, last.body_hash));
     }
 }
 
@@ -205,20 +205,26 @@ impl Copy {
         seen: impl IntoIterator<Item = (u32, i64)>,
     ) -> Result<Block, LogError> {
         let mut inner = self.lock();
-        let mut after: BTreeMap<u32, Progress> = BTreeMap::new();
+        let mut last: BTreeMap<u32, Entry<'_>> = BTreeMap::new();
         for (_, entry) in block.entries() {
-            let known = inner.streams.get(&entry.partition).copied().unwrap_or_default();
-            let progress = after.entry(entry.partition).or_insert(known);
-            if entry.head.sequence != progress.next_sequence {
+            let known = || inner.streams.get(&entry.partition).map_or(0, |progress| progress.next_sequence);
+            let next = last.get(&entry.partition).map_or_else(known, |last| last.head.sequence + last.records());
+            if entry.head.sequence != next {
                 return Err(LogError::Ambiguous {
                     lane,
                     cause: format!(
-                        "record {} of stream {} is to be copied where {} comes next",
-                        entry.head.sequence, entry.partition, progress.next_sequence
+                        "record {} of stream {} is to be copied where {next} comes next",
+                        entry.head.sequence, entry.partition
                     ),
                 });
             }
-            progress.advance(&entry);
+            last.insert(entry.partition, entry);
+        }
+        let mut after: BTreeMap<u32, Progress> = BTreeMap::new();
+        for (stream, last) in last {
+            let mut progress = inner.streams.get(&stream).copied().unwrap_or_default();
+            progress.advance(&last);
+            after.insert(stream, progress);
         }
         let index = block.take_index();
         if let Some(finished) = inner.writer.make_room(block.len() as u64)?
