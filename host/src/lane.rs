@@ -43,6 +43,8 @@ use upkeep::Upkeep;
 /// Commands taken from the inbox at once, so that a commit that came back is seen soon.
 const TAKEN_AT_ONCE: usize = 128;
 
+/// Rest between two pieces of upkeep where nothing else is to do: what brokers and clients on the same cores do goes first.
+const UPKEEP_REST: Duration = Duration::from_millis(1);
 /// How long to wait before the store is asked again to take what it had no room for.
 const STORE_PATIENCE: Duration = Duration::from_millis(2);
 
@@ -288,16 +290,18 @@ impl Lane {
         if full || self.upkeep.wants_quiet { 0 } else { room.min(TAKEN_AT_ONCE) }
     }
 
-    /// How long to wait for something to do: not at all while there is upkeep that can go on, and no longer than until
-    /// there is some.
+    /// How long to wait for something to do: hardly while there is upkeep that can go on, and no longer than until there is
+    /// some.
     fn patience(&self) -> Option<Duration> {
         if self.has_block_to_hand_over() {
             // More was about to go along, and now a quiet moment is wanted first.
             Some(Duration::ZERO)
         } else if self.upkeep.is_held_up() {
             Some(STORE_PATIENCE)
-        } else if self.upkeep.can_go_on(self.is_quiet()) || (self.stopping && self.is_quiet()) {
+        } else if self.stopping && self.is_quiet() {
             Some(Duration::ZERO)
+        } else if self.upkeep.can_go_on(self.is_quiet()) {
+            Some(UPKEEP_REST)
         } else {
             self.checkpoint_in()
         }

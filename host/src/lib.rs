@@ -13,6 +13,7 @@
 //! - [`clock`], [`json`]: small tools that the rest stands on.
 
 pub mod app;
+pub mod background;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -69,6 +69,7 @@ impl Writer {
         for (name, run) in loops {
             let (tree, queue, guard, merges) = (tree.clone(), queue.clone(), guard.clone(), merges.clone());
             let body = move || {
+                crate::background::give_way();
                 let run = AssertUnwindSafe(|| run(&tree, &queue, &guard, &merges));
                 if catch_unwind(run).is_err() {
                     give_up(&queue, &guard, format!("the thread {name} panicked").into());

@@ -16,8 +16,6 @@ use crate::message::Digest;
 
 /// The compiler recurses on deep code; nobody else needs this stack.
 const STACK_BYTES: usize = 32 << 20;
-/// Serving goes first: a compilation takes what is left.
-const NICE: i32 = 10;
 
 /// A candidate.
 pub struct Job {
@@ -43,9 +41,7 @@ pub struct Arrival {
 /// Starts the thread; it ends when nobody can send jobs any more.
 pub fn start(shared: Arc<Shared>, queue: Receiver<Job>) -> Result<(), String> {
     let work = move || {
-        if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE) {
-            tracing::debug!(%error, "compiling at normal priority");
-        }
+        crate::background::give_way();
         for job in queue {
             let answer = shared.handle(&job);
             // Whoever asked may be gone; the listing has the answer too.

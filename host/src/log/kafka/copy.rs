@@ -162,7 +162,7 @@ impl Copy {
         let (seal, finished) = sync_channel::<Finished>(1);
         let sealing = std::thread::Builder::new().name("copy-index".into());
         sealing
-            .spawn(move || finished.iter().for_each(Finished::seal))
+            .spawn(move || Finished::seal_all(&finished))
             .map_err(|e| LogError::Fatal(format!("cannot start a thread: {e}. Raise the limit of threads")))?;
         let inner = Inner { writer, streams, seal: Some(seal), noted: Stopwatch::start() };
         Ok(Self { inner: Mutex::new(inner), reader, id: notes.copy, log: log.to_owned(), folder: folder.to_owned() })
