@@ -1,11 +1,13 @@
 //! Several hosts on a broker of their own, with a proxy between them that stops requests on their way.
 //!
 //! Reading order: [`wire`] is what is understood of Kafka's protocol, [`proxy`] stops requests and answers, [`scene`] is
-//! the broker with its hosts, [`clients`] those who ask them, [`foreign`] somebody else who writes into the topics.
+//! the broker with its hosts, [`clients`] those who ask them, [`reads`] those who ask a host that stands still, [`foreign`]
+//! somebody else who writes into the topics.
 
 pub mod clients;
 pub mod foreign;
 pub mod proxy;
+pub mod reads;
 pub mod scene;
 pub mod wire;
 

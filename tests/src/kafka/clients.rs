@@ -4,7 +4,7 @@
 //! A host that stands still answers nothing: after a while the command is sent to another one, and what the first one
 //! says when it wakes up is written down too. The checker compares it with the log.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -49,6 +49,8 @@ struct Pulse {
     addresses: Addresses,
     /// Answers heard by the client of each partition.
     heard: Vec<AtomicU64>,
+    /// The version of each account that was answered last.
+    known: Mutex<BTreeMap<String, u64>>,
     again: AtomicU64,
     enough: AtomicBool,
     resting: watch::Receiver<bool>,
@@ -81,6 +83,7 @@ impl Clients {
         let pulse = Arc::new(Pulse {
             addresses: Arc::clone(addresses),
             heard: (0..PARTITIONS).map(|_| AtomicU64::new(0)).collect(),
+            known: Mutex::default(),
             again: AtomicU64::new(0),
             enough: AtomicBool::new(false),
             resting,
@@ -98,6 +101,11 @@ impl Clients {
     /// Answers heard so far.
     pub fn heard(&self) -> u64 {
         self.pulse.heard.iter().map(|of| of.load(Ordering::Acquire)).sum()
+    }
+
+    /// The version of each account that was answered last.
+    pub fn known(&self) -> BTreeMap<String, u64> {
+        self.pulse.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits until so many more answers were heard, from whichever lane.
@@ -248,6 +256,7 @@ impl Worker {
             }
         }
         account.commands.push(id);
+        self.pulse.known.lock().unwrap_or_else(PoisonError::into_inner).insert(account.id.clone(), version);
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use xtask::kafka::{Cluster, Spec};
 
 use super::clients::Clients;
 use super::proxy::{Caught, Point, Proxy, Trap, Way};
+use super::reads::{self, Asked};
 use super::wire::Ask;
 use super::{Addresses, LANES, PARTITIONS};
 use crate::client::Client;
@@ -27,6 +28,8 @@ const READY: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(30);
 /// Milliseconds after which a host that is silent loses its lanes.
 const SESSION_MS: u64 = 2_000;
+/// As old may be what a host says of a state: half a session, with what clocks and schedulers add.
+const STATE_AGE_MAX: Duration = Duration::from_millis(SESSION_MS / 2 + 100);
 
 /// The broker and the hosts.
 pub struct Scene {
@@ -150,6 +153,16 @@ impl Scene {
     /// If there is none.
     pub fn taken_off(&mut self, at: usize) -> anyhow::Result<Daemon> {
         self.hosts[at].take().with_context(|| format!("{} does not run", HOSTS[at]))
+    }
+
+    /// Has reads wait for a host that stands still ([`reads`]).
+    ///
+    /// # Errors
+    /// If there is no such host.
+    pub async fn ask_sleeper(&mut self, at: usize, clients: &Clients) -> anyhow::Result<Asked> {
+        let known = clients.known();
+        tokio::time::sleep(STATE_AGE_MAX).await;
+        Ok(reads::ask(self.host(at)?.http(), known))
     }
 
     /// Sets a trap for whatever lane.

@@ -1,6 +1,8 @@
 //! A host that stands still (`SIGSTOP`) at a point of a transaction or of a take-over, until another host owns its lanes and
 //! has decided commands of them. Then what it had sent arrives, and it wakes up: it writes nothing, answers nothing that
-//! is not in the log, and joins again.
+//! is not in the log, serves nothing old as current (R8), and joins again.
+
+use anyhow::ensure;
 
 use super::{RUNNING, TAKING, shuffled};
 use crate::dice::Dice;
@@ -21,7 +23,7 @@ pub async fn run(field: &Field) -> anyhow::Result<Counts> {
     let mut scene = Scene::set(field, &[]).await?;
     let mut clients = scene.both_at_work().await?;
     let at = dice.below(2) as usize;
-    let mut woken = 0;
+    let (mut woken, mut read) = (0, 0);
     let pairs = shuffled(RUNNING, &mut dice).into_iter().zip(shuffled(TAKING, &mut dice));
     for ((ask, way), taking) in pairs.take(field.pick(3, RUNNING.len())) {
         println!("    standing still at {ask:?} {way:?}, then on the way to a lane at {taking:?}");
@@ -29,6 +31,7 @@ pub async fn run(field: &Field) -> anyhow::Result<Counts> {
         let caught = scene.trap(at, ask, way).sprung().await?;
         scene.host(at)?.pause()?;
         clients.hear_of_all(GOES_ON).await?;
+        let asked = scene.ask_sleeper(at, &clients).await?;
 
         let (ask, way) = taking;
         let trap = scene.trap_take(at, ask, way);
@@ -40,16 +43,20 @@ pub async fn run(field: &Field) -> anyhow::Result<Counts> {
             scene.host(at)?.resume()?;
             caught.pass();
         }
+        read += asked.none_is_stale().await?;
         let caught = scene.caught_in_take(trap, at, ask, way).await?;
         scene.host(at)?.pause()?;
         clients.hear_of_all(GOES_ON).await?;
+        let asked = scene.ask_sleeper(at, &clients).await?;
         caught.pass();
         scene.host(at)?.resume()?;
+        read += asked.none_is_stale().await?;
         woken += 2;
     }
     scene.trap(at, Ask::EndTxn, Way::Back).sprung().await?.pass();
     clients.hear_of_all(GOES_ON).await?;
     let mut counts = scene.judged(clients).await?;
-    counts.insert("zombies woken", woken);
+    ensure!(read > 0, "no host that woke up answered a read");
+    counts.extend([("zombies woken", woken), ("reads that waited for one", read)]);
     Ok(counts)
 }
