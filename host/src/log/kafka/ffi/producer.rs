@@ -9,7 +9,6 @@
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -25,8 +24,6 @@ use super::{KafkaError, advice};
 const END_TXN: i16 = 26;
 /// Number of the request that adds partitions to a transaction.
 const ADD_PARTITIONS: i16 = 24;
-/// Most headers of one record that are given as they are.
-const HEADERS_MAX: usize = 96;
 
 /// What is known of the records of one transaction.
 #[derive(Debug, Default)]
@@ -273,31 +270,30 @@ impl Producer {
         mark: u32,
         key: &[u8],
         value: &[u8],
-        headers: impl IntoIterator<Item = (&'a CStr, &'a [u8])>,
+        headers: impl IntoIterator<Item = (&'a CStr, &'a [u8]), IntoIter: ExactSizeIterator>,
     ) -> Result<(), KafkaError> {
         use sys::rd_kafka_vtype_t as vtype;
         let topic =
             self.topics.get(topic).ok_or_else(|| KafkaError::other("a topic that the producer was not made for"))?;
-        let mut slots = Slots { all: [const { MaybeUninit::uninit() }; HEADERS_MAX + 6], count: 0 };
+        let headers = Headers::new(headers.into_iter());
         let bytes = |bytes: &[u8]| sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 {
             ptr: bytes.as_ptr().cast_mut().cast(),
             size: bytes.len(),
         };
-        slots.next(vtype::RD_KAFKA_VTYPE_RKT)?.rkt = topic.raw;
-        slots.next(vtype::RD_KAFKA_VTYPE_PARTITION)?.i32_ = partition as i32;
-        slots.next(vtype::RD_KAFKA_VTYPE_MSGFLAGS)?.i = sys::RD_KAFKA_MSG_F_COPY as c_int;
-        slots.next(vtype::RD_KAFKA_VTYPE_KEY)?.mem = bytes(key);
-        slots.next(vtype::RD_KAFKA_VTYPE_VALUE)?.mem = bytes(value);
-        slots.next(vtype::RD_KAFKA_VTYPE_OPAQUE)?.ptr = mark as usize as *mut c_void;
-        for (name, value) in headers {
-            slots.next(vtype::RD_KAFKA_VTYPE_HEADER)?.header = sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_2 {
-                name: name.as_ptr(),
-                val: value.as_ptr().cast(),
-                size: value.len() as isize,
-            };
-        }
-        // SAFETY: the first `count` are written, and everything they point to lives until the call returns, which copies it.
-        check(unsafe { sys::rd_kafka_produceva(self.raw, slots.all.as_ptr().cast(), slots.count) })
+        let parts = [
+            part(vtype::RD_KAFKA_VTYPE_RKT, |u| u.rkt = topic.raw),
+            part(vtype::RD_KAFKA_VTYPE_PARTITION, |u| u.i32_ = partition as i32),
+            part(vtype::RD_KAFKA_VTYPE_MSGFLAGS, |u| u.i = sys::RD_KAFKA_MSG_F_COPY as c_int),
+            part(vtype::RD_KAFKA_VTYPE_KEY, |u| u.mem = bytes(key)),
+            part(vtype::RD_KAFKA_VTYPE_VALUE, |u| u.mem = bytes(value)),
+            part(vtype::RD_KAFKA_VTYPE_OPAQUE, |u| u.ptr = mark as usize as *mut c_void),
+            part(vtype::RD_KAFKA_VTYPE_HEADERS, |u| u.headers = headers.0),
+        ];
+        // SAFETY: everything that the parts point to lives until the call returns, which copies it; the headers are its own
+        // if it takes the record.
+        check(unsafe { sys::rd_kafka_produceva(self.raw, parts.as_ptr(), parts.len()) })?;
+        std::mem::forget(headers);
+        Ok(())
     }
 
     /// Waits until everything is delivered and commits. Returns what was delivered.
@@ -347,22 +343,37 @@ impl Producer {
     }
 }
 
-/// The parts of one record. Only those that are used are written: the whole array would be 7 KB for each record.
-struct Slots {
-    all: [MaybeUninit<sys::rd_kafka_vu_t>; HEADERS_MAX + 6],
-    count: usize,
+/// Headers of a record that is not handed over yet. Made here and not by librdkafka from parts of the record: its list of them
+/// would grow once for each record, and each name would be measured.
+struct Headers(*mut sys::rd_kafka_headers_t);
+
+impl Headers {
+    fn new<'a>(all: impl ExactSizeIterator<Item = (&'a CStr, &'a [u8])>) -> Self {
+        // SAFETY: no argument is a pointer.
+        let headers = Self(unsafe { sys::rd_kafka_headers_new(all.len()) });
+        for (name, value) in all {
+            let (length, size) = (name.count_bytes() as isize, value.len() as isize);
+            // SAFETY: the headers live; name and value are copied.
+            unsafe { sys::rd_kafka_header_add(headers.0, name.as_ptr(), length, value.as_ptr().cast(), size) };
+        }
+        headers
+    }
 }
 
-impl Slots {
-    fn next(&mut self, vtype: sys::rd_kafka_vtype_t) -> Result<&mut sys::rd_kafka_vu_s__bindgen_ty_1, KafkaError> {
-        let slot = self.all.get_mut(self.count);
-        let slot = slot.ok_or_else(|| KafkaError::other("a record has too many headers"))?;
-        self.count += 1;
-        // SAFETY: all zeros are a valid value of this C struct.
-        let slot = slot.write(unsafe { std::mem::zeroed() });
-        slot.vtype = vtype;
-        Ok(&mut slot.u)
+impl Drop for Headers {
+    fn drop(&mut self) {
+        // SAFETY: they are ours until a record with them is taken, and then forgotten here.
+        unsafe { sys::rd_kafka_headers_destroy(self.0) };
     }
+}
+
+/// A part of a record.
+fn part(vtype: sys::rd_kafka_vtype_t, set: impl FnOnce(&mut sys::rd_kafka_vu_s__bindgen_ty_1)) -> sys::rd_kafka_vu_t {
+    // SAFETY: all zeros are a valid value of this C struct.
+    let mut part: sys::rd_kafka_vu_t = unsafe { std::mem::zeroed() };
+    part.vtype = vtype;
+    set(&mut part.u);
+    part
 }
 
 impl Drop for Producer {
