@@ -94,7 +94,10 @@ impl EmbeddedLog {
         let committing = Arc::clone(&shared);
         let threads = vec![
             spawn("log-commit", move || committer::run(&committing, writer, &finished))?,
-            spawn("log-index", move || segment::Finished::seal_all(&to_seal))?,
+            spawn("log-index", move || {
+                crate::background::give_way();
+                to_seal.iter().for_each(segment::Finished::seal);
+            })?,
         ];
         Ok(Self { shared, reader, layout, lanes: options.lanes, threads: Mutex::new(threads), _lock: lock })
     }

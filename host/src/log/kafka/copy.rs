@@ -5,12 +5,14 @@
 //! - Only what is committed on Kafka is in it, each stream's answers in their order and without a hole.
 //! - It is never synced: Kafka has the truth. A copy that a power loss damaged is thrown away and read again; the state
 //!   store that was made with it carries its name and is thrown away too.
+//! - Commits wait for nothing but the writing of their bytes: to replace a file takes some filesystems half a second.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -85,8 +87,25 @@ pub struct Copy {
 struct Inner {
     writer: Writer,
     streams: BTreeMap<u32, Progress>,
-    seal: Option<SyncSender<Finished>>,
+    chores: Option<SyncSender<Chore>>,
+    worker: Option<JoinHandle<()>>,
     noted: Stopwatch,
+}
+
+/// What can wait and is done in the background, in its order.
+enum Chore {
+    Seal(Finished),
+    Note(Notes),
+}
+
+fn work(folder: &Path, chores: &Receiver<Chore>) {
+    crate::background::give_way();
+    for chore in chores {
+        match chore {
+            Chore::Seal(finished) => finished.seal(),
+            Chore::Note(notes) => try_note(folder, &notes),
+        }
+    }
 }
 
 impl Copy {
@@ -159,12 +178,14 @@ impl Copy {
                 streams.entry(entry.partition).or_default().advance(&entry);
             }
         }
-        let (seal, finished) = sync_channel::<Finished>(1);
-        let sealing = std::thread::Builder::new().name("copy-index".into());
-        sealing
-            .spawn(move || Finished::seal_all(&finished))
+        let (to_do, chores) = sync_channel(1);
+        let place = folder.to_owned();
+        let worker = std::thread::Builder::new()
+            .name("copy-index".into())
+            .spawn(move || work(&place, &chores))
             .map_err(|e| LogError::Fatal(format!("cannot start a thread: {e}. Raise the limit of threads")))?;
-        let inner = Inner { writer, streams, seal: Some(seal), noted: Stopwatch::start() };
+        let (chores, worker, noted) = (Some(to_do), Some(worker), Stopwatch::start());
+        let inner = Inner { writer, streams, chores, worker, noted };
         Ok(Self { inner: Mutex::new(inner), reader, id: notes.copy, log: log.to_owned(), folder: folder.to_owned() })
     }
 
@@ -228,10 +249,10 @@ impl Copy {
         }
         let index = block.take_index();
         if let Some(finished) = inner.writer.make_room(block.len() as u64)?
-            && let Some(seal) = &inner.seal
+            && let Some(chores) = &inner.chores
         {
-            // Waits if the one before is not done yet; a thread that is gone leaves the index in memory.
-            let _ = seal.send(finished);
+            // Waits if the ones before are not done yet; a thread that is gone leaves the index in memory.
+            let _ = chores.send(Chore::Seal(finished));
         }
         let end = inner.writer.end();
         let block = block.seal(KIND_ENTRIES, lane, lanes, end, end, term);
@@ -245,34 +266,59 @@ impl Copy {
         inner.streams.extend(after);
         let [(block, _)] = group;
         if inner.noted.elapsed() > NOTE_EVERY {
-            self.note(&mut inner);
+            inner.noted = Stopwatch::start();
+            let notes = self.notes(&inner);
+            if let Some(chores) = &inner.chores {
+                // If there is something to do already, the next time will do.
+                let _ = chores.try_send(Chore::Note(notes));
+            }
         }
         Ok(block)
     }
 
-    fn note(&self, inner: &mut Inner) {
-        inner.noted = Stopwatch::start();
+    /// How far it is.
+    fn notes(&self, inner: &Inner) -> Notes {
         let end = inner.writer.end().0;
-        let notes = Notes { copy: self.id, boot: boot(), log: self.log.clone(), end, streams: inner.streams.clone() };
-        if let Err(error) = note(&self.folder, &notes) {
-            tracing::warn!("cannot write down how far the local copy is, a restart reads more: {error}");
-        }
+        Notes { copy: self.id, boot: boot(), log: self.log.clone(), end, streams: inner.streams.clone() }
     }
 
     /// Writes down how far it is.
     pub fn close(&self) {
         let mut inner = self.lock();
-        inner.seal = None;
+        inner.end_chores();
         if let Err(error) = inner.writer.note_end() {
             tracing::warn!("the local copy's end cannot be written down: {error}");
         }
-        self.note(&mut inner);
+        try_note(&self.folder, &self.notes(&inner));
+    }
+}
+
+impl Inner {
+    /// Waits until what can wait is done: nothing is written behind what comes next.
+    fn end_chores(&mut self) {
+        self.chores = None;
+        if let Some(worker) = self.worker.take() {
+            // A panic is in the process's log.
+            drop(worker.join());
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.end_chores();
     }
 }
 
 /// Tells this start of the machine from every other; empty where the system does not say, which then is always the same.
 fn boot() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+fn try_note(folder: &Path, notes: &Notes) {
+    if let Err(error) = note(folder, notes) {
+        tracing::warn!("cannot write down how far the local copy is, a restart reads more: {error}");
+    }
 }
 
 /// Written beside and renamed, so that there is always a whole one.

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
 
 use super::super::{Block, LogError, Lsn};
 use super::disk::{Disk, DiskFile};
@@ -56,12 +55,6 @@ impl Finished {
     /// Writes the sidecar. Needs no particular thread and no particular moment.
     pub fn seal(self) {
         self.segment.index.seal(self.reader.files(), self.segment.base, self.end);
-    }
-
-    /// Seals what comes, at low priority, until nothing can come any more. For a thread of its own.
-    pub fn seal_all(from: &Receiver<Self>) {
-        crate::background::give_way();
-        from.iter().for_each(Self::seal);
     }
 }
 
