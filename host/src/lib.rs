@@ -10,7 +10,7 @@
 //! - [`config`], [`telemetry`]: what is set, and what is said.
 //! - [`cli`]: the command line.
 //! - [`outcome`]: what every way out says of an answered command.
-//! - [`clock`], [`json`]: small tools that the rest stands on.
+//! - [`background`], [`clock`], [`json`]: small tools that the rest stands on.
 
 pub mod app;
 pub mod background;

@@ -95,7 +95,7 @@ impl Upkeep {
         mine.map(|(key, stored)| (key.aggregate_id.as_str(), stored.version))
     }
 
-    /// Whether there is a piece of work that needs no event from outside. It is no hurry.
+    /// Whether there is a piece of work that needs no event from outside. It is in no hurry.
     pub(super) fn can_go_on(&self, quiet: bool) -> bool {
         self.drain.is_some()
             || self.round.as_ref().is_some_and(|round| !round.queue.is_empty() || round.deferred.is_empty() || quiet)

@@ -44,7 +44,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// The last answer of a block is added.
+    /// Answers up to this one are added.
     fn advance(&mut self, last: &Entry<'_>) {
         self.next_sequence = last.head.sequence + last.records();
         self.next_command_offset = last.head.command_offset + 1;
