@@ -33,8 +33,8 @@ pub(super) struct Upkeep {
     round: Option<Round>,
     /// Written by the lane and not taken by the store yet.
     outbox: Vec<(Key, Stored)>,
-    /// The store was too full to take the marks that end a checkpoint.
-    marks_refused: bool,
+    /// The store was too full for what it was given last, states or marks.
+    held_up: bool,
     since: Stopwatch,
     /// End of the last settled block.
     position: Lsn,
@@ -54,7 +54,7 @@ impl Upkeep {
             dirty: Vec::new(),
             round: None,
             outbox: Vec::new(),
-            marks_refused: false,
+            held_up: false,
             since: Stopwatch::start(),
             position: Lsn(0),
             marked: Lsn(0),
@@ -86,7 +86,7 @@ impl Upkeep {
 
     /// Whether the store could not take everything: to be tried again shortly.
     pub(super) fn is_held_up(&self) -> bool {
-        !self.outbox.is_empty() || self.marks_refused
+        self.held_up
     }
 
     /// Ids and versions of a type that were written and not taken by the store yet.
@@ -182,9 +182,7 @@ impl Lane {
         let Some(round) = &self.upkeep.round else { return };
         let marks = round.marks.clone();
         let position = marks.first().map_or(Lsn(0), |mark| mark.position);
-        let taken = self.hand_over(marks);
-        self.upkeep.marks_refused = !taken;
-        if taken {
+        if self.hand_over(marks) {
             self.upkeep.round = None;
             self.upkeep.marked = position;
             self.upkeep.since = Stopwatch::start();
@@ -193,16 +191,15 @@ impl Lane {
 
     /// Gives the store what was written, and the marks after it. Returns whether it took everything.
     fn hand_over(&mut self, marks: Vec<Mark>) -> bool {
+        self.upkeep.held_up = false;
         if self.upkeep.outbox.is_empty() && marks.is_empty() {
             return true;
         }
-        match self.store.put(std::mem::take(&mut self.upkeep.outbox), marks) {
-            Ok(()) => true,
-            Err(full) => {
-                self.upkeep.outbox = full.batch;
-                false
-            }
+        if let Err(full) = self.store.put(std::mem::take(&mut self.upkeep.outbox), marks) {
+            self.upkeep.outbox = full.batch;
+            self.upkeep.held_up = true;
         }
+        !self.upkeep.held_up
     }
 
     /// Puts an aggregate with nothing staged into the outbox as it is.
