@@ -23,23 +23,23 @@ struct Planted {
 
 macro_rules! planted {
     ($($name:literal, $rule:literal, $test:literal;)+) => {
-        const ALL: &[Planted] =
-            &[$(Planted { name: $name, rule: $rule, test: concat!("log::kafka::tests::", $test) }),+];
+        const ALL: &[Planted] = &[$(Planted { name: $name, rule: $rule, test: $test }),+];
     };
 }
 
 planted! {
-    "r1-goes-on", "R1", "ownership::nothing_goes_on_after_a_commit_that_was_no_plain_success";
-    "r1-init-alone", "R1", "ownership::an_overtaken_owner_reads_what_it_missed_before_it_goes_on";
-    "r2-end-offset", "R2", "ownership::a_restore_waits_for_its_own_record_behind_an_open_transaction";
-    "r4-gap", "R4", "ownership::a_gap_in_the_numbers_is_refused";
-    "r4-repeat", "R4", "ownership::a_record_that_comes_again_is_refused_with_a_copy_too";
-    "r5-reset", "R5", "ownership::commands_that_are_missing_stop_the_feed";
-    "r5-not-again", "R5", "ownership::a_feed_goes_on_only_behind_the_command_that_was_answered_last";
-    "r6-no-size", "R6", "whole::an_answer_that_its_topic_does_not_take_fails_alone";
-    "r6-parked", "R6", "whole::a_record_that_cannot_be_read_is_answered_in_its_turn";
-    "end-txn-commit", "EndTxn", "end_txn::a_commit_whose_end_was_sent_twice_ends_the_ownership";
-    "end-txn-take", "EndTxn", "end_txn::a_taking_whose_end_was_sent_twice_is_done_again";
+    "r1-goes-on", "R1", "log::kafka::tests::ownership::nothing_goes_on_after_a_commit_that_was_no_plain_success";
+    "r1-init-alone", "R1", "log::kafka::tests::ownership::an_overtaken_owner_reads_what_it_missed_before_it_goes_on";
+    "r2-end-offset", "R2", "log::kafka::tests::ownership::a_restore_waits_for_its_own_record_behind_an_open_transaction";
+    "r4-gap", "R4", "log::kafka::tests::ownership::a_gap_in_the_numbers_is_refused";
+    "r4-repeat", "R4", "log::kafka::tests::ownership::a_record_that_comes_again_is_refused_with_a_copy_too";
+    "r5-reset", "R5", "log::kafka::tests::ownership::commands_that_are_missing_stop_the_feed";
+    "r5-not-again", "R5", "log::kafka::tests::ownership::a_feed_goes_on_only_behind_the_command_that_was_answered_last";
+    "r6-no-size", "R6", "log::kafka::tests::whole::an_answer_that_its_topic_does_not_take_fails_alone";
+    "r6-parked", "R6", "log::kafka::tests::whole::a_record_that_cannot_be_read_is_answered_in_its_turn";
+    "r8-not-proved", "R8", "lane::tests::a_read_waits_until_the_ownership_is_proved";
+    "end-txn-commit", "EndTxn", "log::kafka::tests::end_txn::a_commit_whose_end_was_sent_twice_ends_the_ownership";
+    "end-txn-take", "EndTxn", "log::kafka::tests::end_txn::a_taking_whose_end_was_sent_twice_is_done_again";
 }
 
 /// Plants the named bugs, or all of them.

@@ -15,7 +15,9 @@ use crate::decider::native::NativeRules;
 use crate::engine::{Answered, Engine, ReplyBox};
 use crate::log::Answer;
 use crate::log::embedded::{EmbeddedLog, Options};
+use crate::log::segment::format::KIND_ENTRIES;
 use crate::message::{AggregateId, AggregateType, CommandId, partition_of};
+use crate::store::{Key, Stored};
 
 const PARTITIONS: u32 = 16;
 
@@ -416,6 +418,38 @@ fn commands_of_an_earlier_feed_are_not_decided_after_a_take() {
     assert!(lane.in_flight.is_none(), "what an earlier feed brought was decided");
     lane.turn(super::Work { commands: [fed(0), fed(1)].into(), ..Default::default() }).unwrap();
     assert!(lane.in_flight.is_some());
+}
+
+/// A store that is so full that it refuses even a checkpoint's marks was asked again without a rest.
+#[test]
+fn a_lane_rests_while_the_store_is_full() {
+    for changed in [false, true] {
+        let dir = TempDir::new().unwrap();
+        let (mut parts, _log) = parts(&dir, Fake::new(Begun::default()));
+        let store = Arc::new(Arc::into_inner(parts.store).unwrap().standing_still());
+        let key = Key {
+            aggregate_type: AggregateType::parse("account").unwrap(),
+            aggregate_id: AggregateId::parse("other").unwrap(),
+        };
+        store.put(vec![(key, Stored { state: vec![0; 65 << 20], ..Stored::default() })], Vec::new()).unwrap();
+        parts.store = Arc::clone(&store);
+        parts.settings.checkpoint_aggregates = 1;
+        let mut lane = super::Lane::new(parts);
+        lane.take_lane().unwrap();
+        if changed {
+            let (reply, _answer) = oneshot::channel();
+            let submission = Submission { command: command("acc-1", "c", OPEN), reply: Reply::Once(reply) };
+            lane.turn(super::Work { commands: [submission].into(), ..Default::default() }).unwrap();
+            let block = BlockBuilder::new().seal(KIND_ENTRIES, 0, 1, Lsn(0), Lsn(0), 1);
+            let committed = crate::log::Committed { term: crate::log::Term(1), result: Ok(Some(block)) };
+            lane.turn(super::Work { control: [Control::Committed(committed)].into(), ..Default::default() }).unwrap();
+        } else {
+            // It changed and was written since: only the marks are left.
+            lane.upkeep.dirty().push(0);
+        }
+        lane.turn(super::Work::default()).unwrap();
+        assert_eq!(lane.patience(), Some(super::STORE_PATIENCE), "states to write: {changed}");
+    }
 }
 
 #[test]

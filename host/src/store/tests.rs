@@ -11,6 +11,14 @@ use super::*;
 const LOG: u128 = 0x1234_5678_9abc_def0;
 const END: Lsn = Lsn(1 << 40);
 
+impl Store {
+    /// This store as it is on a disk that stands still: what is put is taken, as far as there is room, and never written.
+    pub fn standing_still(self) -> Self {
+        let queue = Queue::new(self.marks().len() as u32, codec::Progress::default());
+        Self { queue: Arc::new(queue), ..self }
+    }
+}
+
 fn open(dir: &Path) -> Store {
     Store::open(dir, LOG, END, 4).unwrap()
 }

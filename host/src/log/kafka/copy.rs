@@ -25,7 +25,7 @@ use crate::log::segment::{self, Finished, Reader, Writer};
 use crate::log::{Block, BlockBuilder, Entry, LogError, Lsn};
 
 /// How often, at most, it is written down how far the copy is.
-const NOTE_EVERY: Duration = Duration::from_secs(2);
+pub(super) const NOTE_EVERY: Duration = Duration::from_secs(2);
 const NOTES: &str = "copy.json";
 
 /// How far a stream is in the copy.

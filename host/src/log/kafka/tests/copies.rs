@@ -3,8 +3,9 @@
 use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
 
-use super::super::copy::Unsynced;
+use super::super::copy::{NOTE_EVERY, Unsynced};
 use super::*;
 use crate::log::conformance::owner::{Owner, id_of, records};
 use crate::log::segment::disk::{Access, Disk, DiskFile};
@@ -149,4 +150,32 @@ fn after_a_power_loss_a_damaged_copy_is_made_anew_and_a_whole_one_is_kept() {
         let stream = command(&id_of(0), PARTITIONS, b"").partition;
         assert_eq!(copy.progress(stream).next_sequence, if damaged { 0 } else { 50 });
     }
+}
+
+/// To replace the note of how far the copy is took up to 650 ms now and then, with the lock that commits need.
+#[test]
+fn commits_do_not_wait_until_it_is_noted_how_far_the_copy_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let copy = Arc::new(Copy::open(folder.path(), "slow", segment::Options::default()).expect("opens"));
+    // Whoever opens this to write waits until somebody reads it.
+    let beside = folder.path().join("copy.json.new");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &beside, rustix::fs::FileType::Fifo, mode, 0).expect("a pipe");
+    let (tell, told) = sync_channel(16);
+    let commits = Arc::clone(&copy);
+    let committing = std::thread::spawn(move || {
+        for n in 0..3 {
+            commits.append((0, 1, 1), block(n, "a"), []).expect("is appended");
+            tell.send(n).expect("somebody counts");
+            // Longer than from one note to the next.
+            std::thread::sleep(NOTE_EVERY + Duration::from_millis(100));
+        }
+    });
+    let appended: Vec<u64> = std::iter::from_fn(|| told.recv_timeout(NOTE_EVERY * 3).ok()).collect();
+    let noted: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&beside).expect("is read")).expect("is a note");
+    committing.join().expect("ends");
+    assert_eq!(appended, [0, 1, 2], "a commit waited for the note");
+    assert!(noted["end"].as_u64().is_some_and(|end| end > 0), "{noted}");
+    copy.close();
 }
