@@ -111,6 +111,49 @@ fn the_compose_file_starts_the_same_release_with_the_same_care() {
     }
 }
 
+/// What the image does with the variables before it starts the broker is in Kafka's own jars: it makes properties of them,
+/// checks those and formats the data folder.
+#[test]
+fn the_image_understands_the_compose_file() {
+    if std::env::var_os("ORDAIN_TEST_KAFKA").is_none() {
+        return eprintln!("skipped: the jars may be missing, `cargo xtask kafka up` fetches them");
+    }
+    let home = std::env::temp_dir().join(format!("ordain-compose-{}", std::process::id()));
+    let folder = |name: &str| {
+        let folder = home.join(name);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        folder
+    };
+    let (defaults, mounted, last) = (folder("defaults"), folder("mounted"), folder("last"));
+    std::fs::write(defaults.join("server.properties"), "").expect("is written");
+    for log in ["log4j2.yaml", "tools-log4j2.yaml"] {
+        std::fs::write(defaults.join(log), "Configuration:\n").expect("is written");
+    }
+    let mut setup = super::tool::java(64, "kafka.docker.KafkaDockerWrapper");
+    setup.arg("setup").arg("--default-configs-dir").arg(defaults);
+    setup.arg("--mounted-configs-dir").arg(mounted).arg("--final-configs-dir").arg(&last);
+    let compose = include_str!("../../../compose.yaml");
+    let variables = compose.lines().filter_map(|line| line.trim().strip_suffix('"')?.split_once(": \""));
+    let variables: Vec<(&str, &str)> = variables.filter(|(name, _)| name.starts_with("KAFKA_")).collect();
+    assert!(variables.len() > 15, "{variables:?}");
+    setup.envs(variables.iter().copied()).env("CLUSTER_ID", "5L6g3nShT-eMCtK--X86sw");
+    setup.env("KAFKA_LOG_DIRS", folder("data"));
+    let done = setup.output().expect("java runs");
+    assert!(
+        done.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&done.stdout),
+        String::from_utf8_lossy(&done.stderr)
+    );
+    let text = std::fs::read_to_string(last.join("server.properties")).expect("properties");
+    for (name, value) in variables.iter().filter(|(name, _)| *name != "KAFKA_LOG_DIRS") {
+        let key = name.trim_start_matches("KAFKA_").to_lowercase().replace('_', ".");
+        assert_eq!(property(&text, &key), *value);
+    }
+    assert!(home.join("data/meta.properties").is_file(), "the data folder is formatted");
+    std::fs::remove_dir_all(&home).expect("the folder goes");
+}
+
 #[test]
 fn flags_that_make_no_sense_are_refused() {
     for flags in [
