@@ -267,7 +267,7 @@ impl Fleet {
         let to = self.hosts.iter().flatten().next().context("a host runs")?.http();
         let mut commands = 0;
         for account in &accounts {
-            commands += account.judge(to).await?;
+            commands += account.is_told_by(to).await?;
         }
         for at in 0..self.hosts.len() {
             if self.hosts[at].is_some() {

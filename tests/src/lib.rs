@@ -5,9 +5,10 @@
 //! the system, processes end with the value that started them.
 //!
 //! Reading order: [`daemon`] is the process, [`stage`] what is done to it, [`command`], [`client`] and [`hand`] those
-//! who ask, [`witness`] what they saw, [`load`] many of them, [`fleet`] several hosts of one log, [`raw`] what else is done to
+//! who ask, [`witness`] what they saw, [`account`] what must be true of it, [`load`] many of them, [`fleet`] several hosts of one log, [`raw`] what else is done to
 //! a Kafka cluster, [`kafka`] hosts behind a proxy of Kafka's protocol, [`families`] what is put to the test.
 
+pub mod account;
 pub mod client;
 pub mod clock;
 pub mod command;

@@ -16,8 +16,9 @@ use xtask::kafka::Tool;
 
 use crate::client::Client;
 use crate::clock;
-use crate::daemon::{Daemon, Launch, eventually};
+use crate::daemon::{Daemon, Launch};
 use crate::field::{Counts, Field};
+use crate::fleet::{brokers, knows_accounts};
 
 /// Time for something that takes a second on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -45,10 +46,7 @@ const COMMANDS: [(&str, &str, &str); 7] = [
 /// # Errors
 /// What was not so.
 pub async fn run(field: &Field) -> anyhow::Result<Counts> {
-    let Ok(brokers) = std::env::var("ORDAIN_TEST_KAFKA") else {
-        field.skip("ORDAIN_TEST_KAFKA names no broker: start one with `cargo xtask kafka up`");
-        return Ok(Counts::new());
-    };
+    let Some(brokers) = brokers(field) else { return Ok(Counts::new()) };
     let prefix = format!("console{}-{}.", std::process::id(), clock::now_ns());
     let settings = format!("brokers = \"{brokers}\"\nprefix = \"{prefix}\"\nsession_timeout_ms = 3000\n");
     let host = launch(field, "host", &settings)?.start().await?;
@@ -82,15 +80,6 @@ pub(super) fn launch(field: &Field, name: &str, log: &str) -> anyhow::Result<Lau
     std::fs::write(&config, format!("partitions = {PARTITIONS}\nlanes = 4\n[log]\nkind = \"kafka\"\n{log}"))?;
     launch.flags.extend(["--config".to_owned(), config.display().to_string()]);
     Ok(launch)
-}
-
-/// Waits until the module decides.
-pub(super) async fn knows_accounts(host: SocketAddr) -> anyhow::Result<()> {
-    let listed = || async move {
-        let answer = Client::new(host).get("/v1/account").await.ok()?;
-        (answer.status == 200).then_some(())
-    };
-    eventually("the module being active", PATIENCE, listed).await
 }
 
 /// Every reference of the documents leads to a part of them. Returns how many there are.

@@ -13,7 +13,7 @@ use crate::client::Client;
 use crate::clock;
 use crate::daemon::{Daemon, Launch, eventually};
 use crate::field::{Counts, Field};
-use crate::fleet::{SharedLog, knows_accounts};
+use crate::fleet::{SharedLog, brokers, knows_accounts};
 use crate::raw::{Admin, Raw, RawRecord};
 
 /// Time for a host to see what happened.
@@ -26,10 +26,7 @@ const PARTITION: u32 = 3;
 /// # Errors
 /// What was not so.
 pub async fn run(field: &Field) -> anyhow::Result<Counts> {
-    let Ok(brokers) = std::env::var("ORDAIN_TEST_KAFKA") else {
-        field.skip("ORDAIN_TEST_KAFKA names no broker: start one with `cargo xtask kafka up`");
-        return Ok(Counts::new());
-    };
+    let Some(brokers) = brokers(field) else { return Ok(Counts::new()) };
     let mut refused = 0;
     for hole in HOLES {
         let place = Place::new(field, &brokers, hole.name)?;

@@ -11,7 +11,7 @@ use super::poison::{PARTITIONS, good, home_in, outcome};
 use crate::client::Client;
 use crate::daemon::{Daemon, eventually};
 use crate::field::{Counts, Field};
-use crate::fleet::{SharedLog, knows_accounts};
+use crate::fleet::{SharedLog, brokers, knows_accounts};
 use crate::raw::{Admin, Raw, RawRecord};
 
 /// What hosts make topics take.
@@ -30,10 +30,7 @@ const A_MOMENT: Duration = Duration::from_secs(1);
 /// # Errors
 /// What was not so.
 pub async fn run(field: &Field) -> anyhow::Result<Counts> {
-    let Ok(brokers) = std::env::var("ORDAIN_TEST_KAFKA") else {
-        field.skip("ORDAIN_TEST_KAFKA names no broker: start one with `cargo xtask kafka up`");
-        return Ok(Counts::new());
-    };
+    let Some(brokers) = brokers(field) else { return Ok(Counts::new()) };
     let log = SharedLog::new(&brokers, "oversized");
     let start = log.launch(field, &field.folder.join("a"))?;
     let prefix = &log.prefix;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::client::Client;
 use crate::daemon::{Daemon, eventually};
 use crate::field::{Counts, Field};
-use crate::fleet::{SharedLog, knows_accounts};
+use crate::fleet::{SharedLog, brokers, knows_accounts};
 use crate::raw::{Raw, RawRecord};
 
 pub(super) mod kinds;
@@ -28,10 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// # Errors
 /// What was not so.
 pub async fn run(field: &Field) -> anyhow::Result<Counts> {
-    let Ok(brokers) = std::env::var("ORDAIN_TEST_KAFKA") else {
-        field.skip("ORDAIN_TEST_KAFKA names no broker: start one with `cargo xtask kafka up`");
-        return Ok(Counts::new());
-    };
+    let Some(brokers) = brokers(field) else { return Ok(Counts::new()) };
     let log = SharedLog::new(&brokers, "poison");
     let prefix = &log.prefix;
     let mut host = log.launch(field, &field.folder.join("a"))?.start().await?;

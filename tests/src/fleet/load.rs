@@ -1,17 +1,16 @@
 //! Clients of several hosts: each sends its commands one after the other, each command until it is answered, to whichever
 //! host. What an answer says tells at once whether it was decided on stale state: an account's versions are dense.
 
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{Addresses, READY};
+use super::Addresses;
+use crate::account::Account;
 use crate::client::Client;
 use crate::clock;
 use crate::daemon::eventually;
@@ -22,8 +21,6 @@ const CLIENTS: u64 = 4;
 const ACCOUNTS: u64 = 5;
 /// Every so many commands one is sent again, and its id used for another.
 const REPEATED: u64 = 5;
-/// Events of a page of history.
-const PAGE: u64 = 1000;
 /// Longest wait for one answer before another host is asked: one that is paused says nothing.
 const ONE_TRY: Duration = Duration::from_secs(5);
 /// Longest time without an answer to a command, whatever happens to hosts and brokers meanwhile.
@@ -36,13 +33,6 @@ pub struct Load {
     again: Arc<AtomicU64>,
     enough: Arc<AtomicBool>,
     clients: Vec<tokio::task::JoinHandle<anyhow::Result<Vec<Account>>>>,
-}
-
-/// An account and the ids of the commands that it answered, in their order.
-#[derive(Debug)]
-pub struct Account {
-    id: String,
-    commands: Vec<String>,
 }
 
 impl Load {
@@ -178,37 +168,5 @@ impl Asked<'_> {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         unreachable!("it is asked until there is an answer, or for too long")
-    }
-}
-
-impl Account {
-    /// Its history is exactly the commands that were answered, in their order. Returns how many.
-    ///
-    /// # Errors
-    /// What was lost or doubled.
-    pub async fn judge(&self, host: SocketAddr) -> anyhow::Result<u64> {
-        let mut ids = Vec::new();
-        let mut from = 1;
-        loop {
-            let path = format!("/v1/account/{}/events?from={from}&limit={PAGE}", self.id);
-            let page = eventually("a page of history", READY, || async {
-                let answer = Client::new(host).get(&path).await.ok()?;
-                if answer.status == 200 { answer.json().ok() } else { None }
-            })
-            .await?;
-            for event in page["events"].as_array().context("events")? {
-                ensure!(event["version"] == ids.len() as u64 + 1, "versions of {} are not dense: {event}", self.id);
-                ids.push(event["command_id"].as_str().context("a command id")?.to_owned());
-            }
-            match page["next"].as_u64() {
-                Some(next) => from = next,
-                None => break,
-            }
-        }
-        let unique: BTreeSet<_> = ids.iter().collect();
-        ensure!(unique.len() == ids.len(), "a command of {} was decided twice", self.id);
-        let (events, answered) = (ids.len(), self.commands.len());
-        ensure!(ids == self.commands, "{}: {events} events, {answered} answered commands", self.id);
-        Ok(ids.len() as u64)
     }
 }

@@ -4,7 +4,7 @@
 //! A host that stands still answers nothing: after a while the command is sent to another one, and what the first one
 //! says when it wakes up is written down too. The checker compares it with the log.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::{Addresses, LANES, PARTITIONS};
+use crate::account::Account;
 use crate::client::Client;
 use crate::clock;
 use crate::command::Command;
@@ -34,15 +35,6 @@ const TURN: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two attempts, and between two commands: what is looked at is who decides, and not how fast.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Events of a page of history.
-const PAGE: u64 = 1000;
-
-/// An account and the ids of the commands that it answered, in their order.
-#[derive(Debug)]
-pub struct Account {
-    id: String,
-    commands: Vec<String>,
-}
 
 /// What all clients have in common.
 struct Pulse {
@@ -328,32 +320,5 @@ impl Done {
             commands += account.is_told_by(host).await?;
         }
         Ok(commands)
-    }
-}
-
-impl Account {
-    async fn is_told_by(&self, host: SocketAddr) -> anyhow::Result<u64> {
-        let mut ids = Vec::new();
-        let mut from = 1;
-        while !self.commands.is_empty() {
-            let path = format!("/v1/account/{}/events?from={from}&limit={PAGE}", self.id);
-            let page = eventually("a page of history", PATIENCE, || async {
-                let answer = Client::new(host).get(&path).await.ok()?;
-                if answer.status == 200 { answer.json().ok() } else { None }
-            })
-            .await?;
-            for event in page["events"].as_array().context("events")? {
-                ensure!(event["version"] == ids.len() as u64 + 1, "versions of {} are not dense: {event}", self.id);
-                ids.push(event["command_id"].as_str().context("a command id")?.to_owned());
-            }
-            match page["next"].as_u64() {
-                Some(next) => from = next,
-                None => break,
-            }
-        }
-        let unique: BTreeSet<_> = ids.iter().collect();
-        ensure!(unique.len() == ids.len(), "a command of {} was decided twice", self.id);
-        ensure!(ids == self.commands, "{}: {} events, {} answered commands", self.id, ids.len(), self.commands.len());
-        Ok(ids.len() as u64)
     }
 }
