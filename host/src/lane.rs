@@ -31,7 +31,7 @@ use crate::log::{BlockBuilder, History, LaneLog, LogError, Lsn, Offsets};
 use crate::message::{Command, Digest, FailureReason};
 use crate::state_machine::aggregates::Index;
 use crate::state_machine::{Applied, StateMachine, Touched};
-use crate::store::Store;
+use crate::store::{Key, Store};
 
 pub(crate) use settle::answer_in;
 
@@ -161,8 +161,10 @@ pub struct Lane {
     parked: Vec<Asked>,
     /// What was heard while waiting for a commit, to be dealt with after it.
     unheard: VecDeque<Control>,
-    /// Aggregates (type and id) dropped with staged answers: to be loaded with a look into the log, as the store may lag.
-    suspects: HashSet<(String, String)>,
+    /// A read waits for what is staged again and again: deciding rests for the length of one commit.
+    reads_overdue: bool,
+    /// Aggregates dropped with staged answers: to be loaded with a look into the log, as the store may lag.
+    suspects: HashSet<Key>,
     upkeep: Upkeep,
     redo: Redo,
     /// The streams of this lane, as of its last take.
@@ -213,6 +215,7 @@ impl Lane {
             in_flight: None,
             proving: false,
             parked: Vec::new(),
+            reads_overdue: false,
             unheard: VecDeque::new(),
             suspects: HashSet::new(),
             losses: 0,
@@ -225,6 +228,7 @@ impl Lane {
     pub fn run(mut self) -> Ended {
         let ended = self.take_lane().and_then(|()| self.serve());
         self.board.ready.store(false, Ordering::Release);
+        self.board.quarantined.store(0, Ordering::Relaxed);
         match ended {
             Ok(()) => {
                 self.inbox.close("the host is stopping");
@@ -282,12 +286,14 @@ impl Lane {
         self.upkeep()
     }
 
-    /// How many commands may be decided now: none while the block is full or a moment without staged work is wanted.
+    /// How many commands may be decided now: none while the block is full, a moment without staged work is wanted, or
+    /// memory is.
     fn appetite(&self) -> usize {
         let full = self.staged.block.len() >= self.settings.batch_bytes_max;
         let most = self.settings.batch_commands_max.min(self.redo.most());
         let room = most.saturating_sub(self.staged.block.count() as usize);
-        if full || self.upkeep.wants_quiet { 0 } else { room.min(TAKEN_AT_ONCE) }
+        let rests = self.upkeep.wants_quiet || self.reads_overdue || self.overflows();
+        if full || rests { 0 } else { room.min(TAKEN_AT_ONCE) }
     }
 
     /// How long to wait for something to do: hardly while there is upkeep that can go on, and no longer than until there is
@@ -338,7 +344,7 @@ impl Lane {
     fn decide(&mut self, submission: Submission) -> Result<(), LogError> {
         let Submission { mut command, reply } = submission;
         let losses = self.losses;
-        let at = self.find_or_load(&command.aggregate_type, &command.aggregate_id, command.partition)?;
+        let at = self.find_or_load(&command.aggregate_type, &command.aggregate_id)?;
         match self.answer(at, &mut command) {
             Ok(applied) => {
                 self.staged.waiters.push(Waiter { reply, applied });

@@ -79,6 +79,8 @@ pub struct Applied {
 pub struct Touched {
     /// The aggregate.
     pub at: Index,
+    /// Where the answer is: what names no aggregate is answered where it came from, whatever its own name would say.
+    pub partition: u32,
     /// Events of the answer.
     pub events: u32,
     /// Time of the command.
@@ -282,7 +284,8 @@ impl StateMachine {
         numbers.next_sequence += u64::from(events.max(1));
         numbers.next_command_offset = command_offset + 1;
         numbers.log_time_ms = numbers.log_time_ms.max(command.time_ms);
-        let touched = Touched { at, events, time_ms: command.time_ms, command_offset };
+        let (partition, time_ms) = (command.partition, command.time_ms);
+        let touched = Touched { at, partition, events, time_ms, command_offset };
         Applied { offset, repeats: false, touched }
     }
 
@@ -301,7 +304,7 @@ impl StateMachine {
                 aggregate.dirty = true;
                 dirtied.push(touch.at);
             }
-            let settled = &mut self.partitions[aggregate.partition as usize].settled;
+            let settled = &mut self.partitions[touch.partition as usize].settled;
             settled.next_sequence += u64::from(touch.events.max(1));
             settled.next_command_offset = touch.command_offset + 1;
             settled.log_time_ms = settled.log_time_ms.max(touch.time_ms);

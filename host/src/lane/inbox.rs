@@ -13,6 +13,9 @@ use crate::message::{AggregateId, AggregateType, CommandId};
 /// Bytes are counted in units of this size, so that a semaphore can hold them.
 const UNIT_BYTES: usize = 256;
 
+/// Commands of a stream that are added at once.
+const PIECE_MAX: usize = 256;
+
 /// Reads waiting for a lane at once.
 const READS_MAX: usize = 4096;
 
@@ -78,7 +81,7 @@ pub struct Inbox {
     queues: Mutex<Queues>,
     arrived: Condvar,
     fed_room: Condvar,
-    fed_max: usize,
+    commands_max: usize,
     room: Semaphore,
     room_units: Semaphore,
     units_max: u32,
@@ -105,8 +108,8 @@ impl Inbox {
             }),
             arrived: Condvar::new(),
             fed_room: Condvar::new(),
-            fed_max: commands_max.max(1),
-            room: Semaphore::new(commands_max),
+            commands_max: commands_max.max(1),
+            room: Semaphore::new(commands_max.max(1)),
             room_units: Semaphore::new(units_max as usize),
             units_max,
             reads: Semaphore::new(READS_MAX),
@@ -148,7 +151,7 @@ impl Inbox {
             let mut piece = Vec::new();
             let mut units = 0;
             while let Some(next) = rest.peek()
-                && piece.len() < 256
+                && piece.len() < PIECE_MAX.min(self.commands_max)
                 && (piece.is_empty() || units + units_of(next) <= self.units_max / 4)
             {
                 units += units_of(next).min(self.units_max);
@@ -190,7 +193,7 @@ impl Inbox {
     pub fn feed(&self, feed: u64, submissions: Vec<Submission>) -> bool {
         let units: u32 = submissions.iter().map(units_of).sum();
         let mut queues = self.lock();
-        while queues.feed == feed && (queues.fed.len() >= self.fed_max || queues.fed_units >= self.units_max) {
+        while queues.feed == feed && (queues.fed.len() >= self.commands_max || queues.fed_units >= self.units_max) {
             queues = self.fed_room.wait(queues).expect("no panic while the inbox is held");
         }
         if queues.feed != feed {
@@ -253,13 +256,13 @@ impl Inbox {
             self.fed_room.notify_all();
         }
         drop(queues);
-        let reads = control.iter().filter(|one| matches!(one, Control::Read(_))).count();
-        self.reads.add_permits(reads);
-        self.give_back(commands.iter().take(own));
+        self.give_back(commands.iter().take(own), &control);
         Work { commands, control }
     }
 
-    fn give_back<'a>(&self, commands: impl ExactSizeIterator<Item = &'a Submission>) {
+    /// There is room again for as many as these.
+    fn give_back<'a>(&self, commands: impl ExactSizeIterator<Item = &'a Submission>, control: &VecDeque<Control>) {
+        self.reads.add_permits(control.iter().filter(|one| matches!(one, Control::Read(_))).count());
         if commands.len() > 0 {
             self.room.add_permits(commands.len());
             let units: u32 = commands.map(|one| units_of(one).min(self.units_max)).sum();
@@ -288,10 +291,11 @@ impl Inbox {
         !queues.work.commands.is_empty() || queues.has_fed()
     }
 
-    /// Takes everything out without waiting and answers every command with `with`.
+    /// Takes everything out without waiting and answers every command with `with`. Whoever asked something hears that
+    /// nobody answers.
     pub fn answer_all(&self, with: &Unanswered) {
         let work = std::mem::take(&mut self.lock().work);
-        self.give_back(work.commands.iter());
+        self.give_back(work.commands.iter(), &work.control);
         for submission in work.commands {
             submission.reply.send(Err(with.clone()));
         }

@@ -9,7 +9,7 @@ use crate::log::{Answer, Entry, LogError};
 use crate::message::{AggregateId, AggregateType, Digest};
 use crate::state_machine::aggregates::{Aggregate, Index};
 use crate::state_machine::recent::{Recent, Remembered};
-use crate::store::{StoreError, Stored};
+use crate::store::{Key, StoreError, Stored};
 
 /// Bytes of events folded by one call, so that a call stays far below its time limit.
 const FOLD_BYTES: usize = 64 * 1024;
@@ -62,19 +62,27 @@ impl Lane {
         }
     }
 
+    /// An aggregate is not in memory any more.
+    pub(super) fn left_memory(&self, aggregate: &Aggregate) {
+        if aggregate.quarantined.is_some() {
+            self.board.quarantined.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
     /// The aggregate in memory, brought there if it is not.
     pub(super) fn find_or_load(
         &mut self,
         aggregate_type: &AggregateType,
         aggregate_id: &AggregateId,
-        partition: u32,
     ) -> Result<Index, LogError> {
         if let Some(at) = self.machine.aggregates.find(aggregate_type.as_str(), aggregate_id.as_str()) {
             return Ok(at);
         }
-        let mut aggregate = Aggregate::unborn(aggregate_type.clone(), aggregate_id.clone(), partition);
+        let mut aggregate = Aggregate::unborn(aggregate_type.clone(), aggregate_id.clone());
         let mut look_into_log = !self.suspects.is_empty()
-            && self.suspects.remove(&(aggregate_type.as_str().to_owned(), aggregate_id.as_str().to_owned()));
+            && self
+                .suspects
+                .remove(&Key { aggregate_type: aggregate_type.clone(), aggregate_id: aggregate_id.clone() });
         match self.store.get(aggregate_type.as_str(), aggregate_id.as_str()) {
             Ok(Some(stored)) => {
                 aggregate.version = stored.version;
@@ -95,9 +103,9 @@ impl Lane {
         }
         let at = self.machine.aggregates.insert(aggregate);
         if look_into_log {
-            // The store is behind the log for this one, and must not be asked again before it was told.
+            // The store must not be asked again before it was told.
             self.machine.aggregates.get_mut(at).dirty = true;
-            self.upkeep.dirty().push(at);
+            self.upkeep.is_behind(at);
         }
         Ok(at)
     }
@@ -176,7 +184,12 @@ impl Lane {
             && former.rules.state_tag() == current.rules.state_tag()
         {
             let mut state = Vec::new();
-            former.decider.snapshot(at, Form::Compact, &mut state)?;
+            if let Err(fault) = former.decider.snapshot(at, Form::Compact, &mut state) {
+                // It says nothing against the current rules, and nobody needs what the former hold: it is all in the log.
+                tracing::warn!(lane = self.settings.lane, "states are not taken from former rules any more: {fault}");
+                rules.former = None;
+                return self.rebuild(at, true);
+            }
             former.decider.release(at);
             current.decider.load(at, &state)?;
         } else {

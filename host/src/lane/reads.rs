@@ -1,6 +1,7 @@
 //! Questions only the lane can answer. Between batches, from committed state: a read of an aggregate with staged changes
-//! waits until they are settled, so that it never shows what may yet be dropped, nor less than what was answered. And
-//! only while the lane is known to be ours (R8): a read waits for a commit that proves it, if the last one is too old.
+//! waits until they are settled, so that it never shows what may yet be dropped, nor less than what was answered. An
+//! aggregate that always has some is given a moment without: deciding rests for one commit. And only while the lane is known
+//! to be ours (R8): a read waits for a commit that proves it, if the last one is too old.
 
 use super::Lane;
 use super::inbox::{Asked, Read};
@@ -11,18 +12,15 @@ use crate::log::LogError;
 use crate::message::{AggregateId, AggregateType, partition_of};
 use crate::state_machine::aggregates::Index;
 use crate::state_machine::recent::At;
+use crate::store::Key;
 
 /// Most reads that wait.
 const PARKED_MAX: usize = 4096;
 
 impl Lane {
-    /// Answers a read, or parks it until what is staged for its aggregate is settled and the ownership is proved.
+    /// Answers a read, or parks it until what it would show is settled and the ownership is proved.
     pub(super) fn read(&mut self, asked: Asked) -> Result<(), LogError> {
-        let staged = asked.read.aggregate().is_some_and(|(aggregate_type, id)| {
-            let at = self.machine.aggregates.find(aggregate_type.as_str(), id.as_str());
-            at.is_some_and(|at| self.machine.aggregates.get(at).is_staged())
-        });
-        if !staged && self.is_proved_for(&asked) {
+        if !self.would_show_staged(&asked.read) && self.is_proved_for(&asked) {
             return self.answer_read(asked.read);
         }
         if self.parked.len() < PARKED_MAX {
@@ -31,6 +29,26 @@ impl Lane {
             asked.read.refuse();
         }
         Ok(())
+    }
+
+    /// Whether the answer is staged, and may yet be dropped.
+    fn would_show_staged(&self, read: &Read) -> bool {
+        let found = |of: &AggregateType, id: &AggregateId| {
+            let at = self.machine.aggregates.find(of.as_str(), id.as_str())?;
+            Some(self.machine.aggregates.get(at)).filter(|one| one.is_staged())
+        };
+        match read {
+            Read::State(of, id, _) => found(of, id).is_some(),
+            Read::Known(of, id, command, _) => found(of, id)
+                .and_then(|one| one.recent.find(command.as_str()))
+                .is_some_and(|known| matches!(known.at(), At::Staged(_))),
+            Read::Version(..) | Read::Unstored(..) => false,
+        }
+    }
+
+    /// A block was settled: reads that still wait for what is staged behind it have waited long enough.
+    pub(super) fn look_after_reads(&mut self) {
+        self.reads_overdue = self.parked.iter().any(|asked| self.would_show_staged(&asked.read));
     }
 
     fn is_proved_for(&self, asked: &Asked) -> bool {
@@ -51,7 +69,7 @@ impl Lane {
         }
     }
 
-    /// Answers the parked reads whose aggregate has nothing staged any more.
+    /// Answers the parked reads that wait for nothing any more.
     pub(super) fn answer_parked(&mut self) -> Result<(), LogError> {
         for asked in std::mem::take(&mut self.parked) {
             self.read(asked)?;
@@ -67,7 +85,7 @@ impl Lane {
             }
             Read::Version(aggregate_type, id, reply) => {
                 let at = self.existing(&aggregate_type, &id)?;
-                drop(reply.send(Ok(at.map_or(0, |at| self.machine.aggregates.get(at).version))));
+                drop(reply.send(Ok(at.map_or(0, |at| self.machine.aggregates.get(at).settled_version))));
             }
             Read::Known(aggregate_type, id, command, reply) => {
                 let at = self.existing(&aggregate_type, &id)?;
@@ -101,13 +119,16 @@ impl Lane {
         if let Some(at) = self.machine.aggregates.find(aggregate_type.as_str(), id.as_str()) {
             return Ok(Some(at));
         }
-        let suspect = self.suspects.contains(&(aggregate_type.as_str().to_owned(), id.as_str().to_owned()));
+        let key = || Key { aggregate_type: aggregate_type.clone(), aggregate_id: id.clone() };
+        let suspect = !self.suspects.is_empty() && self.suspects.contains(&key());
         if !suspect && matches!(self.store.get(aggregate_type.as_str(), id.as_str()), Ok(None)) {
             return Ok(None);
         }
         let partition = partition_of(id.as_str(), self.settings.partitions);
-        let Some(stream) = self.log.stream_of(aggregate_type.as_str(), partition) else { return Ok(None) };
-        self.find_or_load(aggregate_type, id, stream).map(Some)
+        if self.log.stream_of(aggregate_type.as_str(), partition).is_none() {
+            return Ok(None);
+        }
+        self.find_or_load(aggregate_type, id).map(Some)
     }
 
     fn state(
@@ -151,16 +172,6 @@ impl Read {
             Self::Known(.., reply) => drop(reply.send(Err(ReadError::Busy))),
             // Whoever waits sees that nobody will answer.
             Self::Unstored(.., reply) => drop(reply),
-        }
-    }
-
-    /// The aggregate it is about, if it is about one.
-    fn aggregate(&self) -> Option<(&AggregateType, &AggregateId)> {
-        match self {
-            Self::State(aggregate_type, id, _)
-            | Self::Version(aggregate_type, id, _)
-            | Self::Known(aggregate_type, id, ..) => Some((aggregate_type, id)),
-            Self::Unstored(..) => None,
         }
     }
 }

@@ -31,10 +31,12 @@ impl Redo {
         Ok(())
     }
 
-    /// A block was committed.
-    pub fn settled(&mut self, commands: usize) {
-        self.left = self.left.saturating_sub(commands);
-        if self.left == 0 {
+    /// A block with the answers to these commands (stream and offset) was committed.
+    pub fn settled(&mut self, commands: impl ExactSizeIterator<Item = (u32, u64)>) {
+        self.left = self.left.saturating_sub(commands.len());
+        if let Some((stream, offset, _)) = &self.refused
+            && { commands }.any(|one| one == (*stream, *offset))
+        {
             self.refused = None;
         }
     }
@@ -64,11 +66,13 @@ mod tests {
         assert_eq!(redo.most(), 1);
         let asked = |offset| Command { offset: Some(offset), partition: 3, ..command("id", 4, b"") };
         assert_eq!(redo.why(&asked(10)), None, "nobody knows yet which one it is");
-        redo.settled(1);
+        redo.settled([(3, 10)].into_iter());
         redo.refused(&[(3, 11)], "too large").unwrap();
         assert_eq!((redo.why(&asked(11)), redo.why(&asked(14))), (Some("too large"), None));
-        redo.settled(1);
-        redo.settled(1);
+        redo.settled([(7, 1), (7, 2)].into_iter());
+        assert_eq!(redo.why(&asked(11)), Some("too large"), "others went before it");
+        redo.settled([(3, 11)].into_iter());
+        redo.settled([(3, 14)].into_iter());
         assert_eq!((redo.most(), redo.why(&asked(11))), (usize::MAX, None));
     }
 

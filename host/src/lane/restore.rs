@@ -51,6 +51,7 @@ impl Lane {
         self.machine = StateMachine::new(streams, self.log.offsets());
         self.rules = LaneRules::default();
         self.suspects.clear();
+        self.board.quarantined.store(0, Ordering::Relaxed);
         self.adopt_modules();
         let mut positions = vec![Lsn(0); streams as usize];
         for mark in self.store.marks() {
@@ -104,7 +105,7 @@ impl Lane {
             };
             let aggregate_type = AggregateType::parse(entry.aggregate_type).map_err(|e| bad(&e))?;
             let aggregate_id = AggregateId::parse(entry.aggregate_id).map_err(|e| bad(&e))?;
-            let at = self.find_or_load(&aggregate_type, &aggregate_id, partition)?;
+            let at = self.find_or_load(&aggregate_type, &aggregate_id)?;
             self.machine.replay(at, &entry, lsn).map_err(|e| LogError::Corrupt(e.to_string()))?;
             let aggregate = self.machine.aggregates.get_mut(at);
             aggregate.used = true;
@@ -124,7 +125,7 @@ impl Lane {
             *kept = 0;
             self.fold_unfolded()?;
         }
-        self.make_room(usize::MAX)
+        self.make_room_at_once()
     }
 
     /// Folds everything that is kept unfolded, aggregate by aggregate.

@@ -7,8 +7,10 @@ use std::sync::atomic::Ordering;
 use super::{Lane, Waiter, touched};
 use crate::engine::{Answered, Reply, ReplyBox, Unanswered};
 use crate::log::{Block, Committed, LogError};
+use crate::state_machine::aggregates::Aggregate;
 use crate::state_machine::recent::At;
 use crate::state_machine::remembers;
+use crate::store::Key;
 
 impl Lane {
     /// The block on its way was committed, or not.
@@ -29,8 +31,10 @@ impl Lane {
             return Err(LogError::Fatal(format!("the log committed the block at {} unasked", block.lsn())));
         };
         self.machine.settle(number, block.lsn(), &touched(&waiters), self.upkeep.dirty());
+        self.look_after_reads();
         self.upkeep.settled(block);
-        self.redo.settled(waiters.len());
+        self.redo
+            .settled(waiters.iter().map(|one| (one.applied.touched.partition, one.applied.touched.command_offset)));
         self.board.note(block.lsn());
         self.board.commits.fetch_add(1, Ordering::Relaxed);
         self.board.commands_answered.fetch_add(waiters.len() as u64, Ordering::Relaxed);
@@ -102,7 +106,7 @@ impl Lane {
                 tracing::warn!(lane = self.settings.lane, "{error}");
                 let refused = self.in_flight.iter().flat_map(|(_, waiters)| waiters).map(|one| {
                     let touched = one.applied.touched;
-                    (self.machine.aggregates.get(touched.at).partition, touched.command_offset)
+                    (touched.partition, touched.command_offset)
                 });
                 let refused: Vec<_> = refused.collect();
                 self.redo.refused(&refused, cause)?;
@@ -129,7 +133,7 @@ impl Lane {
     /// Drops what is staged and tells those who wait for it.
     pub(super) fn interrupt(&mut self, with: &Unanswered) {
         self.losses += 1;
-        self.proving = false;
+        (self.proving, self.reads_overdue) = (false, false);
         let on_its_way = self.in_flight.take().map(|(_, waiters)| waiters).unwrap_or_default();
         let staged = std::mem::take(&mut self.staged).waiters;
         let waiters: Vec<Waiter> = on_its_way.into_iter().chain(staged).collect();
@@ -140,8 +144,9 @@ impl Lane {
             if let Some(rules) = self.rules.get(aggregate.aggregate_type.as_str()) {
                 rules.current.decider.release(at);
             }
-            self.suspects
-                .insert((aggregate.aggregate_type.as_str().to_owned(), aggregate.aggregate_id.as_str().to_owned()));
+            self.left_memory(&aggregate);
+            let Aggregate { aggregate_type, aggregate_id, .. } = aggregate;
+            self.suspects.insert(Key { aggregate_type, aggregate_id });
         }
         for waiter in waiters {
             waiter.reply.send(Err(with.clone()));

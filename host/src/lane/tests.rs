@@ -1,5 +1,7 @@
 //! Whole lanes on a real embedded log, with native rules.
 
+mod former;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,14 +47,23 @@ fn settings(lanes: u32) -> Settings {
 
 impl Host {
     fn start(dir: &TempDir, settings: Settings) -> Self {
+        Self::start_on(dir, settings, NativeRules::<Account>::book(), |log| log)
+    }
+
+    /// The same with rules, and with something between lanes and their log.
+    fn start_on(
+        dir: &TempDir,
+        settings: Settings,
+        book: Arc<dyn RuleBook>,
+        between: impl Fn(Box<dyn crate::log::LaneLog>) -> Box<dyn crate::log::LaneLog> + Send + Sync + 'static,
+    ) -> Self {
         let options = Options { lanes: settings.lanes, partitions: PARTITIONS, ..Options::default() };
         let log = EmbeddedLog::open(&dir.path().join("log"), options).unwrap();
         let store = Arc::new(Store::open(&dir.path().join("store"), log.id(), log.end(), PARTITIONS).unwrap());
-        let book = NativeRules::<Account>::book();
         let log = Arc::new(log);
         let maker = Arc::clone(&log);
         let shared = Shared {
-            log: Box::new(move |lane, _, on_committed| Box::new(maker.lane(lane, on_committed))),
+            log: Box::new(move |lane, _, on_committed| between(Box::new(maker.lane(lane, on_committed)))),
             history: log.reader(),
             store: Arc::clone(&store),
             book: Arc::clone(&book),
@@ -418,6 +429,155 @@ fn commands_of_an_earlier_feed_are_not_decided_after_a_take() {
     assert!(lane.in_flight.is_none(), "what an earlier feed brought was decided");
     lane.turn(super::Work { commands: [fed(0), fed(1)].into(), ..Default::default() }).unwrap();
     assert!(lane.in_flight.is_some());
+}
+
+/// A log that is refused room for a while.
+struct Full(Box<dyn crate::log::LaneLog>, Arc<std::sync::atomic::AtomicBool>);
+
+impl crate::log::LaneLog for Full {
+    fn streams(&mut self) -> Result<Vec<u32>, crate::log::LogError> {
+        self.0.streams()
+    }
+    fn take(
+        &mut self,
+        from: Lsn,
+        replay: &mut dyn FnMut(&crate::log::Block) -> Result<(), crate::log::LogError>,
+    ) -> Result<crate::log::Term, crate::log::LogError> {
+        self.0.take(from, replay)
+    }
+    fn submit(&mut self, block: BlockBuilder) -> Result<(), crate::log::LogError> {
+        if self.1.load(Ordering::Acquire) {
+            return Err(crate::log::LogError::DiskFull { path: "a full disk".into() });
+        }
+        self.0.submit(block)
+    }
+}
+
+/// What was settled and not in the store yet left memory with what was refused, and the next checkpoint said that the store
+/// had it: a restart began with an older state.
+#[test]
+fn a_full_disk_does_not_make_the_store_say_that_it_has_what_it_never_got() {
+    let dir = TempDir::new().unwrap();
+    let full = Arc::<std::sync::atomic::AtomicBool>::default();
+    let says_full = Arc::clone(&full);
+    let rules = NativeRules::<Account>::book();
+    let host = Host::start_on(&dir, settings(1), rules, move |log| Box::new(Full(log, Arc::clone(&says_full))));
+    host.send(command("acc-1", "open", OPEN));
+    full.store(true, Ordering::Release);
+    let (reply, answer) = oneshot::channel();
+    let submission = Submission { command: command("acc-1", "refused", DEPOSIT), reply: Reply::Once(reply) };
+    host.engine.try_submit(submission).unwrap();
+    assert!(matches!(answer.blocking_recv().unwrap(), Err(Unanswered::DiskFull(_))));
+    full.store(false, Ordering::Release);
+    // Nobody asks for the first one again before all is written.
+    host.send(command("acc-2", "open", OPEN));
+    let store = Arc::clone(&host.store);
+    host.stop();
+    store.flush().unwrap();
+    drop(store);
+    let host = Host::start(&dir, settings(1));
+    assert_eq!(host.send(command("acc-1", "deposit", DEPOSIT)).entry().head.version, 2);
+    host.stop();
+}
+
+/// A stream waited for ever for more room than there is.
+#[test]
+fn a_stream_goes_through_an_inbox_smaller_than_its_pieces() {
+    let inbox = Arc::new(Inbox::new(2, 1 << 20));
+    let submission = |n: u32| Submission {
+        command: command("a", &format!("c{n}"), OPEN),
+        reply: Reply::Line(Arc::default(), u64::from(n)),
+    };
+    let into = Arc::clone(&inbox);
+    let pushing = std::thread::spawn(move || block_on(into.push((0..7).map(submission).collect())));
+    let watch = Stopwatch::start();
+    let mut taken = 0;
+    while taken < 7 && watch.elapsed() < Duration::from_secs(10) {
+        taken += inbox.take(128, Some(Duration::from_millis(10))).commands.len();
+    }
+    assert_eq!(taken, 7);
+    pushing.join().unwrap().unwrap();
+}
+
+/// Each lane that a host lost took some of the room for reads with it.
+#[test]
+fn reads_that_nobody_answers_leave_their_room() {
+    let inbox = Inbox::new(2, 1 << 20);
+    for _ in 0..10_000 {
+        let (reply, answer) = oneshot::channel();
+        let of = AggregateType::parse("account").unwrap();
+        inbox.ask(Asked { read: super::inbox::Read::Unstored(of, None, reply), since: None }).unwrap();
+        inbox.answer_all(&Unanswered::Interrupted);
+        assert!(answer.blocking_recv().is_err());
+    }
+}
+
+/// An aggregate that always has something staged was not shown before the next checkpoint.
+#[test]
+fn a_read_of_what_changes_all_the_time_waits_for_two_commits_at_most() {
+    let dir = TempDir::new().unwrap();
+    let (parts, _log) = parts(&dir, Fake::new(Begun::default()));
+    let mut lane = super::Lane::new(parts);
+    lane.take_lane().unwrap();
+    let (reply, mut answer) = oneshot::channel();
+    let (of, id) = (AggregateType::parse("account").unwrap(), AggregateId::parse("acc-1").unwrap());
+    let mut asked = Some(Asked { read: super::inbox::Read::State(of, id, reply), since: None });
+    let mut next = 0;
+    for commit in 0..4 {
+        // Each time around somebody has sent more.
+        let most = lane.appetite();
+        let more = (0..most.min(3)).map(|_| {
+            next += 1;
+            let (reply, _) = oneshot::channel();
+            let body = if next == 1 { OPEN } else { DEPOSIT };
+            Submission { command: command("acc-1", &format!("c-{next}"), body), reply: Reply::Once(reply) }
+        });
+        lane.turn(super::Work { commands: more.collect(), ..Default::default() }).unwrap();
+        if commit == 0 {
+            let control = asked.take().map(Control::Read).into_iter().collect();
+            lane.turn(super::Work { control, ..Default::default() }).unwrap();
+            continue;
+        }
+        let block = BlockBuilder::new().seal(KIND_ENTRIES, 0, 1, Lsn(0), Lsn(0), 1);
+        let committed = crate::log::Committed { term: crate::log::Term(1), result: Ok(Some(block)) };
+        lane.turn(super::Work { control: [Control::Committed(committed)].into(), ..Default::default() }).unwrap();
+    }
+    let shown = answer.try_recv().expect("is answered").expect("is known").expect("is there");
+    assert!(shown.version >= 1);
+    assert!(lane.appetite() > 0, "and commands go on");
+}
+
+/// What came in one block more than was evicted after it stayed.
+#[test]
+fn memory_stays_within_its_bound_whatever_comes() {
+    let dir = TempDir::new().unwrap();
+    let most = 500;
+    let few = Settings { resident_aggregates_max: most, checkpoint_aggregates: 1_000_000, ..settings(1) };
+    let host = Host::start(&dir, few.clone());
+    let send = |host: &Host, from: usize| {
+        let replies = Arc::<ReplyBox>::default();
+        let lines = (0..1024).map(|n| Submission {
+            command: command(&format!("acc-{}", from + n), "open", OPEN),
+            reply: Reply::Line(Arc::clone(&replies), n as u64),
+        });
+        block_on(async {
+            host.engine.submit(lines.collect()).await.unwrap();
+            let mut left = 1024;
+            while left > 0 {
+                left -= replies.take().await.len();
+            }
+        });
+    };
+    (0..20).for_each(|round| send(&host, round * 1024));
+    let resident = || host.lanes.ways[0].1.aggregates.load(Ordering::Relaxed) as usize;
+    assert!(resident() < most + 2 * 1024, "{} are in memory", resident());
+    host.stop();
+    std::fs::remove_dir_all(dir.path().join("store")).unwrap();
+    let host = Host::start(&dir, few);
+    let resident = || host.lanes.ways[0].1.aggregates.load(Ordering::Relaxed) as usize;
+    host.send(command("acc-0", "deposit", DEPOSIT));
+    assert!(resident() <= most + 1, "{} are in memory after a restore", resident());
+    host.stop();
 }
 
 /// A store that is so full that it refuses even a checkpoint's marks was asked again without a rest.

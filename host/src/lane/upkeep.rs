@@ -15,8 +15,13 @@ use crate::message::AggregateType;
 use crate::state_machine::aggregates::Index;
 use crate::store::{Key, Mark, Recent, Stored};
 
-/// Aggregates written, moved or evicted in one piece.
-const PIECE: usize = 64;
+/// Aggregates written, moved or evicted in one piece: as many as commands are taken at once, or a lane whose commands are
+/// all about others would never be done.
+const PIECE: usize = super::TAKEN_AT_ONCE;
+/// Places that are looked at for one that can be evicted, each time somebody needs room.
+const LOOKED_AT: usize = 8 * PIECE;
+/// So much more than may stay, in parts of that, and nothing more is taken until there is room.
+const OVERFLOW: usize = 8;
 
 /// A checkpoint that is being written.
 struct Round {
@@ -74,6 +79,12 @@ impl Upkeep {
         &mut self.dirty
     }
 
+    /// The store is behind the log with this one, and must have it before it is told how far it is.
+    pub(super) fn is_behind(&mut self, at: Index) {
+        self.dirty.push(at);
+        self.round.iter_mut().for_each(|round| round.queue.push(at));
+    }
+
     /// A block is settled or replayed.
     pub(super) fn settled(&mut self, block: &Block) {
         self.position = block.end();
@@ -109,7 +120,7 @@ impl Lane {
         self.begin_checkpoint();
         self.go_on_with_checkpoint()?;
         self.go_on_draining()?;
-        self.make_room(PIECE)
+        self.make_room(LOOKED_AT)
     }
 
     /// How long until a checkpoint is to begin if nothing else happens; `None` if one is being written, or nothing changed.
@@ -148,6 +159,13 @@ impl Lane {
             return Ok(());
         }
         let quiet = self.is_quiet();
+        if self.upkeep.round.is_none() {
+            return Ok(());
+        }
+        // The marks will speak for these as well.
+        for Key { aggregate_type, aggregate_id } in self.suspects.iter().take(PIECE).cloned().collect::<Vec<_>>() {
+            self.find_or_load(&aggregate_type, &aggregate_id)?;
+        }
         let Some(round) = &mut self.upkeep.round else { return Ok(()) };
         if round.queue.is_empty() && !round.deferred.is_empty() {
             if !quiet {
@@ -171,7 +189,8 @@ impl Lane {
         if !self.hand_over(Vec::new()) {
             return Ok(());
         }
-        if self.upkeep.round.as_ref().is_some_and(|round| round.queue.is_empty() && round.deferred.is_empty()) {
+        let written = self.upkeep.round.as_ref().is_some_and(|one| one.queue.is_empty() && one.deferred.is_empty());
+        if written && self.suspects.is_empty() {
             self.end_checkpoint();
         }
         Ok(())
@@ -253,16 +272,31 @@ impl Lane {
         }
     }
 
-    /// Evicts aggregates until memory is within its limits, at most `most` of them.
-    pub(super) fn make_room(&mut self, most: usize) -> Result<(), LogError> {
-        for _ in 0..most {
-            if self.machine.aggregates.len() <= self.room() || !self.hand_over(Vec::new()) {
-                return Ok(());
-            }
-            let Some(at) = self.machine.aggregates.victim(4 * PIECE) else { return Ok(()) };
+    /// Evicts aggregates until memory is within its limits; looks at so many at most.
+    pub(super) fn make_room(&mut self, mut looks: usize) -> Result<(), LogError> {
+        while self.machine.aggregates.len() > self.room() && self.hand_over(Vec::new()) {
+            let Some(at) = self.machine.aggregates.victim(&mut looks) else { return Ok(()) };
             self.evict(at)?;
         }
         Ok(())
+    }
+
+    /// Makes room before more is read, however long the store takes: so much can be read back that it would not fit.
+    pub(super) fn make_room_at_once(&mut self) -> Result<(), LogError> {
+        loop {
+            // Twice round: what was used is spared once, and nothing is staged.
+            self.make_room(2 * self.machine.aggregates.places() as usize)?;
+            if !self.upkeep.held_up {
+                return Ok(());
+            }
+            self.store.wait_for_room(STORE_PATIENCE);
+        }
+    }
+
+    /// Whether there is so much in memory that nothing may come: the store takes nothing of it.
+    pub(super) fn overflows(&self) -> bool {
+        let most = self.settings.resident_aggregates_max;
+        self.upkeep.held_up && self.machine.aggregates.len() > most + most / OVERFLOW
     }
 
     /// How many aggregates may stay in memory. A decider's memory never shrinks, so when it has grown past its limit once
@@ -290,7 +324,9 @@ impl Lane {
                 return Ok(());
             }
         }
-        if let Some(aggregate) = self.machine.aggregates.remove(at)
+        let evicted = self.machine.aggregates.remove(at);
+        evicted.iter().for_each(|one| self.left_memory(one));
+        if let Some(aggregate) = evicted
             && let Some(rules) = self.rules.get(aggregate.aggregate_type.as_str())
         {
             rules.current.decider.release(at);
@@ -314,8 +350,10 @@ impl Lane {
             let movable = rules.former.as_ref().is_some_and(|former| {
                 former.serial == home && former.rules.state_tag() == rules.current.rules.state_tag()
             });
-            if movable {
-                self.make_resident(at)?;
+            let losses = self.losses;
+            if movable && let Err(error) = self.make_resident(at) {
+                // If it waited for a commit that failed, everything was taken anew, and nothing is left to drain.
+                return if self.losses == losses { Err(error) } else { Ok(()) };
             }
         }
         self.upkeep.drain = (to < places).then_some(to);

@@ -19,8 +19,6 @@ pub struct Aggregate {
     pub aggregate_type: AggregateType,
     /// Its id.
     pub aggregate_id: AggregateId,
-    /// Where it lives.
-    pub partition: u32,
     /// Events applied, staged ones included.
     pub version: u64,
     /// Events applied and committed.
@@ -49,11 +47,10 @@ pub struct Aggregate {
 
 impl Aggregate {
     /// One that never existed.
-    pub fn unborn(aggregate_type: AggregateType, aggregate_id: AggregateId, partition: u32) -> Self {
+    pub fn unborn(aggregate_type: AggregateType, aggregate_id: AggregateId) -> Self {
         Self {
             aggregate_type,
             aggregate_id,
-            partition,
             version: 0,
             settled_version: 0,
             last: Lsn(0),
@@ -192,10 +189,11 @@ impl Aggregates {
         self.slab.iter_mut().enumerate().filter_map(|(at, one)| Some((at as Index, one.as_mut()?)))
     }
 
-    /// Moves the clock hand over at most `steps` places and returns one that was not used since it last came by and has
-    /// nothing staged (the second-chance algorithm).
-    pub fn victim(&mut self, steps: usize) -> Option<Index> {
-        for _ in 0..steps.min(self.slab.len()) {
+    /// Moves the clock hand over at most `steps` places, which it counts down, and returns one that was not used since it
+    /// last came by and has nothing staged (the second-chance algorithm).
+    pub fn victim(&mut self, steps: &mut usize) -> Option<Index> {
+        while *steps > 0 && !self.slab.is_empty() {
+            *steps -= 1;
             self.hand = (self.hand + 1) % self.slab.len();
             if let Some(one) = &mut self.slab[self.hand] {
                 if !one.used && !one.is_staged() {

@@ -167,7 +167,7 @@ impl Rig {
             return at;
         }
         let (of, id) = (AggregateType::parse(of).unwrap(), AggregateId::parse(id).unwrap());
-        let mut aggregate = Aggregate::unborn(of, id.clone(), partition_of(id.as_str(), PARTITIONS));
+        let mut aggregate = Aggregate::unborn(of, id.clone());
         for block in &self.log {
             for (_, entry) in block.entries().filter(|(_, entry)| entry.aggregate_id == id.as_str()) {
                 aggregate.replay(&entry, block.lsn()).unwrap();
@@ -222,7 +222,7 @@ impl Rig {
                 let at = self.machine.aggregates.find(entry.aggregate_type, entry.aggregate_id).unwrap_or_else(|| {
                     let of = AggregateType::parse(entry.aggregate_type).unwrap();
                     let id = AggregateId::parse(entry.aggregate_id).unwrap();
-                    let at = self.machine.aggregates.insert(Aggregate::unborn(of, id, entry.partition));
+                    let at = self.machine.aggregates.insert(Aggregate::unborn(of, id));
                     self.decider.load(at, &[]).unwrap();
                     at
                 });
@@ -321,11 +321,9 @@ fn a_log_with_a_hole_is_a_contradiction() {
     let blocks = rig.log.clone();
     for missing in 0..2 {
         let mut machine = StateMachine::new(PARTITIONS, Offsets::Dense);
-        let at = machine.aggregates.insert(Aggregate::unborn(
-            AggregateType::parse("account").unwrap(),
-            AggregateId::parse("acc-0").unwrap(),
-            partition_of("acc-0", PARTITIONS),
-        ));
+        let at = machine
+            .aggregates
+            .insert(Aggregate::unborn(AggregateType::parse("account").unwrap(), AggregateId::parse("acc-0").unwrap()));
         let kept = blocks.iter().enumerate().filter(|(i, _)| *i != missing);
         let folded = kept.map(|(_, block)| machine.replay(at, &block.entries().next().unwrap().1, block.lsn()));
         let error = folded.collect::<Result<Vec<_>, _>>().unwrap_err();
