@@ -4,9 +4,11 @@
 pub mod conformance;
 pub mod embedded;
 pub mod kafka;
+mod lock;
 pub mod segment;
 #[doc(hidden)]
 pub mod test_kit;
+pub mod thread;
 
 use std::fmt;
 use std::time::Duration;

@@ -66,7 +66,10 @@ impl Placement for Place {
     }
 
     fn types(&self) -> Vec<AggregateType> {
-        self.book.types().iter().filter_map(|name| AggregateType::parse(name).ok()).collect()
+        let mut types: Vec<_> = self.book.types().iter().filter_map(|name| AggregateType::parse(name).ok()).collect();
+        // The same types are the same list each time.
+        types.sort();
+        types
     }
 
     fn modules(&self) -> BTreeMap<String, Digest> {
@@ -162,6 +165,7 @@ pub(super) fn start(config: &Config, options: Options, http: SocketAddr) -> anyh
     let place = Place { ours: Arc::clone(&ours), book: Arc::clone(&modules) };
     let segments = segment::Options { segment_bytes: config.log.segment_bytes, ..segment::Options::default() };
     let log = KafkaLog::open(options, &config.data.join("kafka"), segments, Arc::new(place))?;
+    modules.admit_with(Arc::new(log.admission()));
     log.advertise(format!("http://{http}"));
     let layout = log.layout();
     let store = Arc::new(open_store(config, &log)?);
@@ -179,7 +183,8 @@ pub(super) fn start(config: &Config, options: Options, http: SocketAddr) -> anyh
         queue_commands_max: config.queue.commands_max,
         queue_bytes_max: config.queue.bytes_max,
     }));
-    let intake = log.intake(awaited.clone())?;
+    let host = Arc::clone(&lanes);
+    let intake = log.intake(awaited.clone(), move |why| host.fail(&why))?;
     let tenants = Tenants { lanes: Arc::clone(&lanes), awaited: awaited.clone() };
     let way = Way { intake, ours: Arc::clone(&ours), directory: log.directory()?, awaited, log: log.clone() };
     let way = Arc::new(way);

@@ -39,6 +39,8 @@ const ARCHIVED_MAX: usize = 8;
 
 /// Real cases of a type to check a candidate with; few, since each is decided four times.
 pub type CaseSource = dyn Fn(&AggregateType) -> Vec<Case> + Send + Sync;
+/// Makes a place for the first module of a type where its answers will go; says why there is none, and what to do.
+pub type Admit = dyn Fn(&AggregateType) -> Result<(), String> + Send + Sync;
 /// Told of each module right after it was published. Called on the registry's own thread: it must not wait.
 pub type OnPublished = dyn Fn(&Active) + Send + Sync;
 
@@ -95,6 +97,7 @@ struct Shared {
     refused: Mutex<RefusedOnes>,
     archived: Mutex<Vec<Module>>,
     cases: Mutex<Option<Arc<CaseSource>>>,
+    admit: Mutex<Option<Arc<Admit>>>,
     subscribers: Mutex<Vec<Arc<OnPublished>>>,
 }
 
@@ -134,6 +137,7 @@ impl Modules {
             refused: Mutex::default(),
             archived: Mutex::default(),
             cases: Mutex::default(),
+            admit: Mutex::default(),
             subscribers: Mutex::default(),
         });
         let (jobs, queue) = sync_channel(WAITING_MAX);
@@ -144,6 +148,11 @@ impl Modules {
     /// Where real cases come from. Until this is called candidates are checked with their own samples only.
     pub fn check_with(&self, cases: Arc<CaseSource>) {
         *lock(&self.shared.cases) = Some(cases);
+    }
+
+    /// Who is asked before a type gets its first module. Until this is called every type is welcome.
+    pub fn admit_with(&self, admit: Arc<Admit>) {
+        *lock(&self.shared.admit) = Some(admit);
     }
 
     /// Watches a folder as an inbox from now on: the latest valid arrival of a type becomes active. What was seen there

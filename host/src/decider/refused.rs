@@ -59,6 +59,8 @@ pub enum Rule {
     OwnWords,
     /// It cannot read what is in the log.
     History,
+    /// The log has no place for its type.
+    Log,
     /// It came before the module that is active.
     Outdated,
     /// It is good, but could not be stored.

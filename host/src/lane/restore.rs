@@ -23,7 +23,7 @@ impl Lane {
     }
 
     /// Becomes the lane's owner and brings memory to what is committed. Tries again while somebody else takes it too, or
-    /// the log does not show what it must: until then the lane is not ready, and its log says why.
+    /// the log does not show what it must, or while the disk is full: until then the lane is not ready, and its log says why.
     ///
     /// # Errors
     /// [`LogError`] if the lane cannot be had or the log cannot be trusted.
@@ -31,9 +31,12 @@ impl Lane {
         self.board.ready.store(false, Ordering::Release);
         loop {
             match self.try_take_lane() {
-                Err(error @ (LogError::Fenced { .. } | LogError::Ambiguous { .. })) => {
+                Err(error @ (LogError::Fenced { .. } | LogError::Ambiguous { .. } | LogError::DiskFull { .. })) => {
                     tracing::warn!(lane = self.settings.lane, "the lane is not ready, and is taken again: {error}");
-                    self.unheard.extend(self.inbox.take(0, Some(BETWEEN_TAKES)).control);
+                    // Space comes by somebody's hand, and each try costs the log a record.
+                    let full = matches!(error, LogError::DiskFull { .. });
+                    let rest = if full { 10 * BETWEEN_TAKES } else { BETWEEN_TAKES };
+                    self.unheard.extend(self.inbox.take(0, Some(rest)).control);
                     if self.unheard.iter().any(|one| matches!(one, Control::Stop | Control::Lost)) {
                         return Err(LogError::Revoked { lane: self.settings.lane });
                     }

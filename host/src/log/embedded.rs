@@ -12,21 +12,20 @@
 mod committer;
 mod lane;
 mod layout;
-pub(in crate::log) mod lock;
 #[cfg(test)]
 mod tests;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
 
+use super::lock::Lock;
 use super::segment::disk::{Disk, RealDisk};
 use super::segment::{self, Reader, Writer};
-use super::{LogError, Lsn, OnCommitted};
+use super::{LogError, Lsn, OnCommitted, thread};
 use committer::Shared;
 pub use lane::EmbeddedLane;
 use layout::Layout;
-use lock::Lock;
 
 /// How an embedded log is opened.
 #[derive(Debug, Clone)]
@@ -93,8 +92,8 @@ impl EmbeddedLog {
         let (finished, to_seal) = std::sync::mpsc::sync_channel::<segment::Finished>(1);
         let committing = Arc::clone(&shared);
         let threads = vec![
-            spawn("log-commit", move || committer::run(&committing, writer, &finished))?,
-            spawn("log-index", move || {
+            thread::start("log-commit", move || committer::run(&committing, writer, &finished))?,
+            thread::start("log-index", move || {
                 crate::background::give_way();
                 to_seal.iter().for_each(segment::Finished::seal);
             })?,
@@ -152,10 +151,4 @@ impl Drop for EmbeddedLog {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, LogError> {
-    Builder::new().name(name.to_owned()).spawn(work).map_err(|error| {
-        LogError::Fatal(format!("cannot start the thread {name}: {error}. Raise the limit of threads of this process"))
-    })
 }

@@ -34,7 +34,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use rdkafka::ClientConfig;
 
-use super::embedded::lock::Lock;
+use super::lock::Lock;
 use super::segment;
 use super::{LogError, OnCommitted};
 use crate::clock::Stopwatch;
@@ -139,12 +139,16 @@ impl KafkaLog {
         KafkaLane::new(Arc::clone(&self.host), lane, inbox, on_committed)
     }
 
-    /// The way of commands from this host into their topics.
+    /// The way of commands from this host into their topics; `broken` hears if there is none any more.
     ///
     /// # Errors
     /// As [`intake::Intake::start`].
-    pub fn intake(&self, awaited: Vec<Arc<Awaited>>) -> Result<intake::Intake, LogError> {
-        intake::Intake::start(Arc::clone(&self.host), awaited)
+    pub fn intake(
+        &self,
+        awaited: Vec<Arc<Awaited>>,
+        broken: impl FnOnce(String) + Send + 'static,
+    ) -> Result<intake::Intake, LogError> {
+        intake::Intake::start(Arc::clone(&self.host), awaited, broken)
     }
 
     /// The owners of all lanes.
@@ -189,6 +193,17 @@ impl KafkaLog {
     /// Most streams that there can be.
     pub fn streams_max(&self) -> u32 {
         TYPES_MAX * self.layout().partitions
+    }
+
+    /// Makes a place for a type's answers, if there is none yet: its topics, and its part of the layout. It fails if there
+    /// are too many types, or its topics must not or cannot be made, or are not as they must be.
+    pub fn admission(&self) -> impl Fn(&AggregateType) -> Result<(), String> + Send + Sync + 'static {
+        // What is asked belongs to a registry of modules, and this log asks that which types there are.
+        let host = Arc::downgrade(&self.host);
+        move |of| {
+            let host = host.upgrade().ok_or("the host is stopping")?;
+            host.streams(0, std::slice::from_ref(of)).map(drop).map_err(|error| error.to_string())
+        }
     }
 
     /// The number of the stream of a type's partition; `None` if the layout does not have the type.

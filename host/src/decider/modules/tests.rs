@@ -1,4 +1,4 @@
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::*;
 use crate::decider::Form;
@@ -105,6 +105,25 @@ fn another_layout_needs_another_state_version() {
     let tag = modules.get_active("sum").unwrap().state_tag();
     modules.deploy(same.bytes(), "upload").unwrap();
     assert_eq!(modules.get_active("sum").unwrap().state_tag(), tag, "the same layout in another module");
+}
+
+/// A type for which the log has no place became active, and its lanes ended the host: at once, and at every later start.
+#[test]
+fn a_type_without_a_place_gets_no_module() {
+    let dir = tempfile::tempdir().unwrap();
+    let modules = open(dir.path());
+    let full = Arc::new(AtomicBool::new(true));
+    let is_full = Arc::clone(&full);
+    modules.admit_with(Arc::new(move |of| {
+        if is_full.load(Ordering::Relaxed) { Err(format!("there is no topic for {of}: make one")) } else { Ok(()) }
+    }));
+    let refused = modules.deploy(version(1).bytes(), "upload").unwrap_err();
+    assert_eq!((refused.rule, &*refused.message), (Rule::Log, "there is no topic for sum: make one"));
+    assert!(modules.get_active("sum").is_none());
+    full.store(false, Ordering::Relaxed);
+    modules.deploy(version(1).bytes(), "upload").unwrap();
+    full.store(true, Ordering::Relaxed);
+    modules.deploy(version(2).bytes(), "upload").expect("it has its place");
 }
 
 #[test]

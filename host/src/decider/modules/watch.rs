@@ -254,7 +254,7 @@ impl Folder {
         let Some(asked) = &self.asked else { return };
         let phase = match asked.answer.try_recv() {
             Err(TryRecvError::Empty) => return,
-            Ok(Err(Refused { rule: Rule::Store, .. })) => Phase::Later,
+            Ok(Err(Refused { rule: Rule::Store | Rule::Log, .. })) => Phase::Later,
             Ok(_) | Err(TryRecvError::Disconnected) => Phase::Done,
         };
         if let Some(seen) = self.files.get_mut(&asked.name)

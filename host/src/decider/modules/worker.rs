@@ -89,9 +89,9 @@ impl Shared {
     ) {
         tracing::warn!(origin, module = digest.map(tracing::field::display), reason = %refused, "module refused");
         let Refused { rule, message } = refused;
-        // What failed for want of room is tried again; anything else only when the bytes change.
+        // What failed for want of room or a place is tried again; anything else only when the bytes change.
         if let (Some(arrival), Some(digest)) = (file, digest)
-            && rule != Rule::Store
+            && !matches!(rule, Rule::Store | Rule::Log)
         {
             self.remember_file(origin, FileRecord { digest, at_ms: arrival.at_ms, aggregate_type: None });
         }
@@ -142,6 +142,11 @@ impl Shared {
         state_version_holds(&module, active.as_ref()).map_err(of_type)?;
         let cases = lock(&self.cases).clone().map(|cases| cases(&aggregate_type)).unwrap_or_default();
         let report = self_check::check(&module, active.as_ref(), &cases).map_err(of_type)?;
+        if active.is_none()
+            && let Some(admit) = lock(&self.admit).clone()
+        {
+            admit(&aggregate_type).map_err(|why| of_type(Refused::new(Rule::Log, why)))?;
+        }
         self.publish(&module, job).map_err(of_type)?;
         let warnings = [module.warnings(), &report.warnings].concat();
         for warning in &warnings {

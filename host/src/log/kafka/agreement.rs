@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Host;
 use crate::clock::Stopwatch;
-use crate::log::LogError;
+use crate::log::{LogError, thread};
 
 /// Time between two looks.
 const LOOK: Duration = Duration::from_secs(5);
@@ -42,8 +42,7 @@ impl Agreement {
                 }
             }
         };
-        let thread = std::thread::Builder::new().name("topics".into()).spawn(work);
-        thread.map_err(|e| LogError::Fatal(format!("cannot start a thread: {e}. Raise the limit of threads")))?;
+        thread::start("topics", work)?;
         Ok(Self { ending })
     }
 }

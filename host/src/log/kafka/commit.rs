@@ -20,6 +20,7 @@ use super::pause::Pause;
 use super::records::writer::Writer;
 use super::records::{Outgoing, ValueForm};
 use crate::lane::answer_in;
+use crate::log::thread::{self, OnPanic};
 use crate::log::{Answer, Block, BlockBuilder, Committed, Entry, LogError, Lsn, OnCommitted, Term};
 
 /// Time for one commit. librdkafka's own limits are shorter.
@@ -29,10 +30,10 @@ pub(super) const LANES_MARK: u32 = u32::MAX;
 /// Key of the records that prove an ownership, of which the topic keeps the last.
 const PROOF_KEY: &[u8] = b"proof";
 
-/// The next commit is reported as doubtful, although it happens or because it does not.
+/// The next commit is reported as doubtful, although it happens.
 #[cfg(test)]
 pub(super) const DOUBT_HAPPENS: u8 = 1;
-/// See [`DOUBT_HAPPENS`].
+/// The next commit is reported as doubtful, because it does not happen.
 pub(super) const DOUBT_DOES_NOT: u8 = 2;
 
 /// One ownership of a lane.
@@ -42,7 +43,7 @@ pub struct Owned {
     pub lane: u32,
     /// The ownership's term.
     pub term: Term,
-    /// In the order of the producer's topics: see [`Host::topics_of`].
+    /// In the order of the producer's topics: see [`Host::types_of`].
     pub streams: Vec<Stream>,
     /// What a test makes of the next commit.
     pub doubt: Arc<AtomicU8>,
@@ -78,13 +79,17 @@ impl Committer {
         on_committed: Arc<OnCommitted>,
     ) -> Result<Self, LogError> {
         let (to, jobs) = sync_channel(1);
-        let name = format!("lane-{}-log", owned.lane);
         let dead = Arc::new(AtomicBool::new(false));
         let dying = Arc::clone(&dead);
-        let work = move || Work::new(host, producer, owned).run(&jobs, &dying, &on_committed);
-        let thread = std::thread::Builder::new().name(name).spawn(work);
-        let thread =
-            thread.map_err(|e| LogError::Fatal(format!("cannot start a thread: {e}. Raise the limit of threads")))?;
+        let (name, term) = (format!("lane-{}-log", owned.lane), owned.term);
+        let work = move || {
+            let _guard = OnPanic::tell(|why| {
+                dying.store(true, Ordering::Release);
+                on_committed(Committed { term, result: Err(LogError::Fatal(why)) });
+            });
+            Work::new(host, producer, owned).run(&jobs, &dying, &on_committed);
+        };
+        let thread = thread::start(&name, work)?;
         Ok(Self { to: Some(to), dead, thread: Some(thread) })
     }
 

@@ -22,7 +22,7 @@ use crate::clock::Stopwatch;
 use crate::log::segment::disk::{Access, Disk, DiskFile, RealDisk};
 use crate::log::segment::format::{IndexEntry, KIND_ENTRIES, KIND_OWNER};
 use crate::log::segment::{self, Finished, Reader, Writer};
-use crate::log::{Block, BlockBuilder, Entry, LogError, Lsn};
+use crate::log::{Block, BlockBuilder, Entry, LogError, Lsn, thread};
 
 /// How often, at most, it is written down how far the copy is.
 pub(super) const NOTE_EVERY: Duration = Duration::from_secs(2);
@@ -180,10 +180,7 @@ impl Copy {
         }
         let (to_do, chores) = sync_channel(1);
         let place = folder.to_owned();
-        let worker = std::thread::Builder::new()
-            .name("copy-index".into())
-            .spawn(move || work(&place, &chores))
-            .map_err(|e| LogError::Fatal(format!("cannot start a thread: {e}. Raise the limit of threads")))?;
+        let worker = thread::start("copy-index", move || work(&place, &chores))?;
         let (chores, worker, noted) = (Some(to_do), Some(worker), Stopwatch::start());
         let inner = Inner { writer, streams, chores, worker, noted };
         Ok(Self { inner: Mutex::new(inner), reader, id: notes.copy, log: log.to_owned(), folder: folder.to_owned() })

@@ -24,6 +24,7 @@ use crate::clock::{self, Stopwatch};
 use crate::engine::{Awaited, Reply, Submission};
 use crate::lane::inbox::Inbox;
 use crate::log::LogError;
+use crate::log::thread::{self, OnPanic};
 use crate::message::Command;
 
 /// Longest wait for a record before it is looked whether the feed is to end.
@@ -83,16 +84,18 @@ impl Feed {
         let problem = Arc::new(Mutex::new(None));
         let work = Work { sources, config, consumer, inbox, awaited, feed, ending: Arc::clone(&ending) };
         let told = Arc::clone(&problem);
-        let thread = std::thread::Builder::new().name("lane-feed".into()).spawn(move || {
+        let thread = thread::start("lane-feed", move || {
             let inbox = Arc::clone(&work.inbox);
-            if let Err(why) = work.run() {
+            let tell = |why: String| {
                 tracing::error!("{why}");
                 *told.lock().expect("no panic while held") = Some(why.clone());
                 inbox.tell(crate::lane::inbox::Control::Broken(why));
+            };
+            let _guard = OnPanic::tell(&tell);
+            if let Err(why) = work.run() {
+                tell(why);
             }
-        });
-        let thread =
-            thread.map_err(|e| LogError::Fatal(format!("cannot start a thread: {e}. Raise the limit of threads")))?;
+        })?;
         Ok(Self { ending, problem, thread: Some(thread) })
     }
 

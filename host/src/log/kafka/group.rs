@@ -26,6 +26,7 @@ use super::ffi::logging::say;
 use super::options::Options;
 use crate::clock::Stopwatch;
 use crate::log::LogError;
+use crate::log::thread::{self, OnPanic};
 
 /// Longest wait for news of the group.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -288,6 +289,7 @@ impl Member {
         let mut group = member().map_err(|e| fatal(&e))?;
         let end = Arc::clone(&ending);
         let work = move || {
+            let _guard = OnPanic::tell(|why: String| tenant.cast_out(&why));
             let mut told = String::new();
             let mut leaving: Vec<JoinHandle<()>> = Vec::new();
             while !end.load(Ordering::Acquire) {
@@ -330,7 +332,7 @@ impl Member {
             group.unsubscribe();
             drop(group);
         };
-        let thread = std::thread::Builder::new().name("group".into()).spawn(work).map_err(|e| fatal(&e))?;
+        let thread = thread::start("group", work)?;
         Ok(Self { ending, thread: Some(thread) })
     }
 

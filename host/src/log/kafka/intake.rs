@@ -17,6 +17,7 @@ use super::records::append::command_record;
 use crate::clock::Stopwatch;
 use crate::engine::{Appended, Awaited, Reply, Submission, Unanswered};
 use crate::log::LogError;
+use crate::log::thread::{self, OnPanic};
 use crate::message::Command;
 
 /// Commands that wait to be appended.
@@ -36,17 +37,22 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// Starts it. `awaited`: where each lane's answers are waited for.
+    /// Starts it. `awaited`: where each lane's answers are waited for. `broken` hears if nothing can be appended any more.
     ///
     /// # Errors
     /// [`LogError::Fatal`] if there can be no thread.
-    pub fn start(host: Arc<Host>, awaited: Vec<Arc<Awaited>>) -> Result<Self, LogError> {
+    pub fn start(
+        host: Arc<Host>,
+        awaited: Vec<Arc<Awaited>>,
+        broken: impl FnOnce(String) + Send + 'static,
+    ) -> Result<Self, LogError> {
         let (to, submissions) = mpsc::channel(WAITING_MAX);
         let work = Work { host, awaited, producer: None, topics: Vec::new(), looked: Stopwatch::start() };
-        let work = move || work.run(submissions);
-        let thread = std::thread::Builder::new().name("append".into()).spawn(work);
-        let thread =
-            thread.map_err(|e| LogError::Fatal(format!("cannot start a thread: {e}. Raise the limit of threads")))?;
+        let work = move || {
+            let _guard = OnPanic::tell(broken);
+            work.run(submissions);
+        };
+        let thread = thread::start("append", work)?;
         Ok(Self { to: Mutex::new(Some(to)), thread: Mutex::new(Some(thread)) })
     }
 

@@ -259,7 +259,7 @@ fn error_text(error: sys::rd_kafka_resp_err_t) -> String {
     unsafe { CStr::from_ptr(sys::rd_kafka_err2str(error)) }.to_string_lossy().into_owned()
 }
 
-/// What librdkafka tries again by itself.
+/// What says nothing against what is read, and librdkafka tries again by itself. Java's consumer goes on after the same.
 fn is_passing(error: sys::rd_kafka_resp_err_t) -> bool {
     use sys::rd_kafka_resp_err_t as e;
     matches!(
@@ -273,6 +273,11 @@ fn is_passing(error: sys::rd_kafka_resp_err_t) -> bool {
             | e::RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH
             | e::RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH
             | e::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT
+            | e::RD_KAFKA_RESP_ERR_NETWORK_EXCEPTION
+            | e::RD_KAFKA_RESP_ERR_REPLICA_NOT_AVAILABLE
+            | e::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR
+            | e::RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE
+            | e::RD_KAFKA_RESP_ERR_UNKNOWN
     )
 }
 

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
 
-use super::super::LogError;
+use super::LogError;
 
 /// Held as long as the log is open.
 #[derive(Debug)]
