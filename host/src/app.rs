@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::decider::modules::{self, Modules};
 use crate::decider::{RuleBook, Sandbox};
-use crate::engine::{self, Engine, Status};
+use crate::engine::{self, Engine};
 use crate::gateway::Listeners;
 use crate::lane::cases;
 use crate::lane::inbox::Control;
@@ -67,9 +67,8 @@ pub async fn run(config: Config, mut stopping: watch::Receiver<bool>) -> anyhow:
     let running = starting.await.context("the start was interrupted")??;
     let (close, closing) = watch::channel(false);
     let serving = tokio::spawn(listeners.serve(running.engine.clone(), Arc::clone(&config), closing));
-    let ended = match until_ready(&running, &mut stopping).await {
+    let ended = match until_ready(&running, &config, &mut stopping).await {
         Ok(true) => {
-            running.modules.watch(config.modules.clone())?;
             write_run_file(
                 &config.data,
                 &RunFile { http: http.to_string(), admin: admin.to_string(), pid: std::process::id() },
@@ -154,8 +153,10 @@ fn engine(
     });
     let inboxes: Vec<_> = lanes.ways.iter().map(|(inbox, _)| Arc::clone(inbox)).collect();
     modules.subscribe(Arc::new(move |_| inboxes.iter().for_each(|inbox| inbox.tell(Control::Modules))));
-    let seen_by = lanes.ways.clone();
-    modules.check_with(Arc::new(move |of| cases::newest(seen_by.iter().map(|(_, board)| &**board), &*history, of)));
+    let (seen_by, store) = (lanes.ways.clone(), Arc::clone(store));
+    modules.check_with(Arc::new(move |of| {
+        cases::sample(seen_by.iter().map(|(_, board)| &**board), &*history, &store, of)
+    }));
     engine
 }
 
@@ -174,10 +175,44 @@ fn settings(config: &Config, lanes: u32, partitions: u32) -> Settings {
     }
 }
 
-/// Waits until every lane is restored. Returns whether it is: a stop may come first.
-async fn until_ready(running: &Running, stopping: &mut watch::Receiver<bool>) -> anyhow::Result<bool> {
+/// Waits until every lane is restored and what lies in the modules folder is in service: what is there at the start is
+/// what a host starts with. Returns whether it is so: a stop may come first.
+async fn until_ready(running: &Running, config: &Config, stopping: &mut watch::Receiver<bool>) -> anyhow::Result<bool> {
+    let Running { engine, modules, .. } = running;
+    let folder = || modules.watch(config.modules.clone());
+    let restored = || engine.is_restored();
+    let looked = || modules.has_looked();
+    engine.wait_for(Some("what lies in the modules folder"));
+    if let Log::Kafka(kafka) = &running.log {
+        // A host that has no rules for them takes no lanes, in which nobody would decide.
+        folder()?;
+        if !until(running, stopping, looked).await?
+            || !until(running, stopping, || kafka.has_rules(engine, modules)).await?
+        {
+            return Ok(false);
+        }
+        kafka.join()?;
+        engine.wait_for(None);
+        return until(running, stopping, restored).await;
+    }
+    // New rules are tried on what happened last, which restored lanes know.
+    if !until(running, stopping, restored).await? {
+        return Ok(false);
+    }
+    folder()?;
+    let ready = until(running, stopping, looked).await?;
+    engine.wait_for(None);
+    Ok(ready)
+}
+
+/// Waits until something is so; `false` if a stop comes first.
+async fn until(
+    running: &Running,
+    stopping: &mut watch::Receiver<bool>,
+    is_so: impl Fn() -> bool,
+) -> anyhow::Result<bool> {
     let mut look = tokio::time::interval(Duration::from_millis(LOOK_MS));
-    while running.engine.status() != Status::Ready {
+    while !is_so() {
         // Both are cancel-safe: a tick or a change that is not seen now is seen at the next turn.
         tokio::select! {
             _ = look.tick() => {}

@@ -72,6 +72,8 @@ struct Inner {
     readers_and_waiting: Semaphore,
     /// Set when the host stops or cannot go on; else it is starting or ready, as the lanes say.
     ended: ArcSwapOption<Status>,
+    /// What it waits for beside its lanes before it is ready.
+    waits_for: ArcSwapOption<String>,
 }
 
 impl Engine {
@@ -79,7 +81,13 @@ impl Engine {
     pub fn new(parts: Parts) -> Self {
         let readers = Semaphore::new(parts.readers_max);
         let readers_and_waiting = Semaphore::new(parts.readers_max + parts.readers_waiting_max);
-        Self(Arc::new(Inner { parts, readers, readers_and_waiting, ended: ArcSwapOption::empty() }))
+        Self(Arc::new(Inner {
+            parts,
+            readers,
+            readers_and_waiting,
+            ended: ArcSwapOption::empty(),
+            waits_for: ArcSwapOption::empty(),
+        }))
     }
 
     /// Number of partitions, fixed for ever.
@@ -92,17 +100,33 @@ impl Engine {
         if let Some(ended) = self.0.ended.load_full() {
             return (*ended).clone();
         }
-        let wanted = |board: &Board| board.wanted.load(Ordering::Acquire);
-        let lanes: Vec<_> = self.0.parts.lanes.iter().filter(|(_, board)| wanted(board)).collect();
-        let ready = lanes.iter().filter(|(_, board)| board.ready.load(Ordering::Acquire)).count();
-        if ready == lanes.len() && self.0.parts.intake.as_ref().is_none_or(|intake| intake.joined()) {
+        let waits_for = self.0.waits_for.load_full().map(Arc::unwrap_or_clone);
+        let lanes: Vec<_> = self.wanted_lanes().collect();
+        let ready = lanes.iter().filter(|board| board.ready.load(Ordering::Acquire)).count();
+        if waits_for.is_none() && self.is_restored() {
             return Status::Ready;
         }
         Status::Starting {
             lanes_ready: ready as u32,
             lanes: lanes.len() as u32,
-            events_restored: lanes.iter().map(|(_, board)| board.events_restored.load(Ordering::Relaxed)).sum(),
+            events_restored: lanes.iter().map(|board| board.events_restored.load(Ordering::Relaxed)).sum(),
+            waits_for,
         }
+    }
+
+    fn wanted_lanes(&self) -> impl Iterator<Item = &Board> {
+        self.boards().filter(|board| board.wanted.load(Ordering::Acquire))
+    }
+
+    /// Whether every lane that is to run here is restored, and it is known which these are.
+    pub fn is_restored(&self) -> bool {
+        let joined = self.0.parts.intake.as_ref().is_none_or(|intake| intake.joined());
+        joined && self.wanted_lanes().all(|board| board.ready.load(Ordering::Acquire))
+    }
+
+    /// The host is not ready, whatever its lanes are, as long as it waits for something; in words.
+    pub fn wait_for(&self, what: Option<&str>) {
+        self.0.waits_for.store(what.map(|what| Arc::new(what.to_owned())));
     }
 
     /// The host begins to stop: commands are refused, what is queued is still decided.
@@ -146,6 +170,7 @@ impl Engine {
             // Lanes come and go. A command for one that is being restored waits in its topic, and a read is refused by
             // that lane alone.
             Status::Starting { .. } if self.0.parts.intake.as_ref().is_some_and(|intake| intake.joined()) => Ok(()),
+            Status::Starting { waits_for: Some(what), .. } => Err(format!("the host is starting and waits for {what}")),
             Status::Starting { lanes_ready, lanes, .. } => {
                 Err(format!("the host is starting: {lanes_ready} of {lanes} lanes are restored"))
             }

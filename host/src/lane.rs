@@ -106,6 +106,15 @@ pub struct Board {
 const NEWEST_BLOCKS: usize = 32;
 
 impl Board {
+    /// The lane is not here any more: nothing is in memory, and no rules decide.
+    fn vacate(&self) {
+        self.ready.store(false, Ordering::Release);
+        for gauge in [&self.aggregates, &self.quarantined, &self.open_offsets, &self.open_ms] {
+            gauge.store(0, Ordering::Relaxed);
+        }
+        self.digests.lock().expect("no panic while held").clear();
+    }
+
     /// Notes a committed block.
     fn note(&self, lsn: Lsn) {
         let mut newest = self.newest_blocks.lock().expect("no panic while held");
@@ -227,8 +236,7 @@ impl Lane {
     /// Takes the lane, restores it, serves until it is told to stop.
     pub fn run(mut self) -> Ended {
         let ended = self.take_lane().and_then(|()| self.serve());
-        self.board.ready.store(false, Ordering::Release);
-        self.board.quarantined.store(0, Ordering::Relaxed);
+        self.board.vacate();
         match ended {
             Ok(()) => {
                 self.inbox.close("the host is stopping");

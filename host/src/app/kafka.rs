@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use tokio::sync::mpsc;
 
 use super::{Log, Running, engine, settings};
+use crate::clock::Stopwatch;
 use crate::config::Config;
 use crate::decider::modules::{self, Modules};
 use crate::decider::{RuleBook, Sandbox};
@@ -27,10 +28,17 @@ use crate::log::segment;
 use crate::message::{AggregateType, Digest};
 use crate::store::{Store, StoreError};
 
+/// How often it is said for what a host waits.
+const SAY_AGAIN: Duration = Duration::from_secs(30);
+
 /// What a daemon on Kafka holds beside its lanes.
 pub(super) struct Kafka {
     log: KafkaLog,
-    member: Mutex<Member>,
+    member: Mutex<Option<Member>>,
+    ours: Arc<Ours>,
+    tenants: Arc<Tenants>,
+    /// Since it was said what it waits for.
+    said: Mutex<Option<Stopwatch>>,
     intake: Arc<Way>,
     /// Ends with it.
     _agreement: Agreement,
@@ -42,7 +50,38 @@ impl Kafka {
     /// Takes no more commands and gives the lanes back.
     pub(super) fn leave(&self) {
         self.intake.intake.close();
-        self.member.lock().expect("no panic while held").leave();
+        if let Some(member) = &mut *self.member.lock().expect("no panic while held") {
+            member.leave();
+        }
+    }
+
+    /// Joins the group: lanes come.
+    pub(super) fn join(&self) -> anyhow::Result<()> {
+        let (ours, tenants) = (Arc::clone(&self.ours), Arc::clone(&self.tenants) as Arc<dyn Tenant>);
+        let member = Member::join(self.log.options(), ours, tenants)?;
+        *self.member.lock().expect("no panic while held") = Some(member);
+        Ok(())
+    }
+
+    /// Whether this host has rules for every type of the layout; says now and then for which it has none.
+    pub(super) fn has_rules(&self, engine: &Engine, modules: &Modules) -> bool {
+        let layout = self.log.layout();
+        let missing = layout.types.iter().map(|one| one.name.as_str()).filter(|of| modules.get_active(of).is_none());
+        let missing: Vec<&str> = missing.collect();
+        if missing.is_empty() {
+            return true;
+        }
+        let what = format!("a module of type {}", missing.join(", one of type "));
+        engine.wait_for(Some(&what));
+        let mut said = self.said.lock().expect("no panic while held");
+        if said.as_ref().is_none_or(|since| since.elapsed() > SAY_AGAIN) {
+            *said = Some(Stopwatch::start());
+            tracing::warn!(
+                "this host takes no lanes, as nobody would decide their commands: it waits for {what}. Put it into the modules \
+                 folder, or deploy it"
+            );
+        }
+        false
     }
 
     /// Writes down how far the local copy is.
@@ -190,7 +229,6 @@ pub(super) fn start(config: &Config, options: Options, http: SocketAddr) -> anyh
     let way = Arc::new(way);
     let take = (layout.partitions, Some(Arc::clone(&way) as Arc<dyn Take>));
     let engine = engine(config, &lanes, &modules, &store, log.copy().reader(), take);
-    let member = Member::join(log.options(), ours, Arc::new(tenants))?;
     let agreement = log.keep_agreement(doubt(&engine, &lanes))?;
     let boards: Vec<_> = lanes.ways.iter().map(|(_, board)| Arc::clone(board)).collect();
     let watch = log.watch(Box::new(move |lane, open| {
@@ -199,7 +237,16 @@ pub(super) fn start(config: &Config, options: Options, http: SocketAddr) -> anyh
             board.open_ms.store(open.age_ms, Ordering::Relaxed);
         }
     }))?;
-    let kafka = Kafka { log, member: Mutex::new(member), intake: way, _agreement: agreement, _watch: watch };
+    let kafka = Kafka {
+        log,
+        member: Mutex::default(),
+        ours,
+        tenants: Arc::new(tenants),
+        said: Mutex::default(),
+        intake: way,
+        _agreement: agreement,
+        _watch: watch,
+    };
     let kafka = Arc::new(kafka);
     Ok(Running { engine, lanes, store, log: Log::Kafka(kafka), modules })
 }

@@ -166,6 +166,11 @@ impl Modules {
         Ok(())
     }
 
+    /// Whether all that was in the watched folder at the start is in service or refused.
+    pub fn has_looked(&self) -> bool {
+        lock(&self.watcher).as_ref().is_some_and(watch::Watcher::has_looked)
+    }
+
     /// Checks a module and puts it in service. Waits for its turn and for the check: seconds.
     ///
     /// # Errors

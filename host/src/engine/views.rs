@@ -103,6 +103,9 @@ pub enum Status {
         lanes: u32,
         /// Events folded so far.
         events_restored: u64,
+        /// What the host waits for beside its lanes.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        waits_for: Option<String>,
     },
     /// Commands are decided.
     Ready,

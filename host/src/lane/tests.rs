@@ -1,5 +1,6 @@
 //! Whole lanes on a real embedded log, with native rules.
 
+mod cases;
 mod former;
 
 use std::sync::Arc;

@@ -12,6 +12,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -48,10 +49,13 @@ const OPEN_MAX: Duration = Duration::from_secs(30);
 const STORE_AGAIN: Duration = Duration::from_secs(10);
 /// Files looked at.
 const FILES_MAX: usize = 1000;
+/// Longest time for the first look, with the checks of what is there: a host is not to wait for ever for its modules.
+const FIRST_LOOK_MAX: Duration = Duration::from_secs(30);
 
 /// The watching thread; it ends when this is dropped.
 pub struct Watcher {
     stop: SyncSender<Hint>,
+    looked: Arc<AtomicBool>,
 }
 
 impl Watcher {
@@ -62,13 +66,29 @@ impl Watcher {
         })?;
         let hints = Hints::new();
         let stop = hints.sender();
-        let folder =
-            Folder { shared, jobs, dir, hints, files: HashMap::new(), asked: None, first: true, unreadable: false };
+        let looked = Arc::<AtomicBool>::default();
+        let folder = Folder {
+            shared,
+            jobs,
+            dir,
+            hints,
+            files: HashMap::new(),
+            asked: None,
+            first: true,
+            unreadable: false,
+            since: Stopwatch::start(),
+            looked: Arc::clone(&looked),
+        };
         thread::Builder::new()
             .name("modules folder".to_owned())
             .spawn(move || folder.run())
             .map_err(|error| format!("the thread that watches the modules folder does not start: {error}"))?;
-        Ok(Self { stop })
+        Ok(Self { stop, looked })
+    }
+
+    /// Whether all that was there at the start is in service or refused.
+    pub fn has_looked(&self) -> bool {
+        self.looked.load(Ordering::Acquire)
     }
 }
 
@@ -103,6 +123,10 @@ struct Folder {
     first: bool,
     /// The folder could not be read the last time; said once.
     unreadable: bool,
+    /// Since the start.
+    since: Stopwatch,
+    /// The first look is done.
+    looked: Arc<AtomicBool>,
 }
 
 /// A file as it was last seen.
@@ -179,6 +203,7 @@ impl Folder {
             self.scan();
             self.take_answer();
             self.read_due();
+            self.note_first_look();
             if !hints.is_empty() {
                 thread::park_timeout(PAUSE);
             }
@@ -247,6 +272,13 @@ impl Folder {
         let forgotten = self.shared.change_record(|record| record.files.retain(|name, _| !gone.contains(name)));
         if let Err(error) = forgotten {
             tracing::warn!(%error, "the record of the modules folder is not written");
+        }
+    }
+
+    fn note_first_look(&self) {
+        let open = |seen: &Seen| seen.at_start && matches!(seen.phase, Phase::Unsettled | Phase::Asked);
+        if self.unreadable || !self.files.values().any(open) || self.since.elapsed() > FIRST_LOOK_MAX {
+            self.looked.store(true, Ordering::Release);
         }
     }
 

@@ -183,6 +183,13 @@ fn command_message(of: &Embedded) -> Value {
         ),
         (name::COMMAND_ID, id("The same, if there is no `ce_id`.")),
         (name::EXPECTED_VERSION, number("The version that the aggregate must have; 0: it must not exist.")),
+        (
+            name::TIME,
+            json!({
+                "type": "string", "format": "date-time",
+                "description": "When it was sent; what is later than the host's clock counts as now. Without it: when the host takes it.",
+            }),
+        ),
         (name::CORRELATION_ID, correlation),
         (name::TRACEPARENT, text("W3C Trace Context.")),
     ];

@@ -5,7 +5,7 @@
 //!   delivered, and offsets that rise. Then it goes into the local copy, and then to the lane.
 //! - After anything else this committer is dead: the lane is taken anew.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -19,6 +19,7 @@ use super::lane::Stream;
 use super::pause::Pause;
 use super::records::writer::Writer;
 use super::records::{Outgoing, ValueForm};
+use crate::clock::Stopwatch;
 use crate::lane::answer_in;
 use crate::log::thread::{self, OnPanic};
 use crate::log::{Answer, Block, BlockBuilder, Committed, Entry, LogError, Lsn, OnCommitted, Term};
@@ -27,6 +28,8 @@ use crate::log::{Answer, Block, BlockBuilder, Committed, Entry, LogError, Lsn, O
 pub(super) const COMMIT: Duration = Duration::from_secs(60);
 /// Mark of a record in the topic of lanes; no stream has this number.
 pub(super) const LANES_MARK: u32 = u32::MAX;
+/// How often, at most, it is said that somebody else writes.
+const SAY_AGAIN: Duration = Duration::from_secs(10);
 /// Key of the records that prove an ownership, of which the topic keeps the last.
 const PROOF_KEY: &[u8] = b"proof";
 
@@ -45,6 +48,8 @@ pub struct Owned {
     pub term: Term,
     /// In the order of the producer's topics: see [`Host::types_of`].
     pub streams: Vec<Stream>,
+    /// Offset of the last record of this owner in each stream.
+    pub ends: HashMap<u32, i64>,
     /// What a test makes of the next commit.
     pub doubt: Arc<AtomicU8>,
 }
@@ -130,6 +135,8 @@ struct Work {
     /// The block committed last: what a repeat may point to.
     last: Option<Block>,
     pause: Pause,
+    /// Since it was said that somebody else writes.
+    said: Option<Stopwatch>,
 }
 
 impl Work {
@@ -143,7 +150,7 @@ impl Work {
         let places = owned.streams.iter().map(|one| (one.number, place(one))).collect();
         let writer = Writer::new(&host.source, host.options.value_form);
         let compact = Writer::new(&host.source, ValueForm::Msgpack);
-        Self { host, producer, owned, writer, compact, places, last: None, pause: Pause::new() }
+        Self { host, producer, owned, writer, compact, places, last: None, pause: Pause::new(), said: None }
     }
 
     fn run(mut self, jobs: &Receiver<Job>, dying: &AtomicBool, on_committed: &OnCommitted) {
@@ -220,15 +227,45 @@ impl Work {
 
     fn transaction(&mut self, block: &BlockBuilder, doubt: u8) -> Result<Deliveries, KafkaError> {
         self.producer.begin()?;
-        let mut count = 0;
+        let (mut count, mut counts) = (0, BTreeMap::<u32, u64>::new());
         for (_, entry) in block.entries() {
-            count += self.produce(block, &entry)?;
+            let records = self.produce(block, &entry)?;
+            *counts.entry(entry.partition).or_default() += records;
+            count += records;
         }
         if doubt == DOUBT_DOES_NOT {
             self.producer.abort(COMMIT)?;
             return Ok(Deliveries::default());
         }
-        self.committed(count)
+        let delivered = self.committed(count)?;
+        self.look_for_others(&counts, &delivered);
+        Ok(delivered)
+    }
+
+    /// Between the last record of one commit and the first of the next lies the end of the first one's transaction, and
+    /// nothing else: unless somebody else wrote. Records of theirs that are committed cannot be read back, which the next
+    /// owner would be the first to notice.
+    fn look_for_others(&mut self, counts: &BTreeMap<u32, u64>, delivered: &Deliveries) {
+        for stream in &self.owned.streams {
+            let (Some(&count), Some(&last)) = (counts.get(&stream.number), delivered.last.get(&stream.number)) else {
+                continue;
+            };
+            let first = last + 1 - i64::try_from(count).unwrap_or(i64::MAX);
+            let before = self.owned.ends.insert(stream.number, last);
+            let foreign = before.map_or(0, |before| first - before - 2);
+            if foreign > 0 && self.said.as_ref().is_none_or(|since| since.elapsed() > SAY_AGAIN) {
+                self.said = Some(Stopwatch::start());
+                tracing::error!(
+                    lane = self.owned.lane,
+                    "somebody else wrote to topic {} partition {}: {foreign} offsets before {first} are not this lane's. If \
+                     records of theirs were committed there, no host can take the lane any more: see to it that hosts alone \
+                     may write, `ordain topics create {} --print` shows the rights",
+                    self.host.options.events_topic(&stream.of),
+                    stream.partition,
+                    stream.of
+                );
+            }
+        }
     }
 
     /// Commits. A plain success is one EndTxn, and all of `count` records.

@@ -111,8 +111,9 @@ impl LaneLog for KafkaLane {
             self.streams()?;
         }
         self.host.look_at_bounds(&self.streams)?;
-        let (producer, term) = take::take(&self.host, self.lane, &self.streams, from, replay)?;
-        let owned = Owned { lane: self.lane, term, streams: self.streams.clone(), doubt: Arc::clone(&self.doubt) };
+        let (producer, term, ends) = take::take(&self.host, self.lane, &self.streams, from, replay)?;
+        let (streams, doubt) = (self.streams.clone(), Arc::clone(&self.doubt));
+        let owned = Owned { lane: self.lane, term, streams, ends, doubt };
         let on_committed = Arc::clone(&self.on_committed);
         self.committer = Some(Committer::start(Arc::clone(&self.host), producer, owned, on_committed)?);
         Ok(term)

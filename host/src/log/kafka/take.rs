@@ -12,7 +12,7 @@
 //! Why it is safe: any commit decided before the init has its markers in the log before our record, so the reader sees it;
 //! any other was aborted by the init. What was written under an earlier epoch after it is refused by the brokers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ const BLOCK_BYTES: usize = 512 * 1024;
 /// See [`BLOCK_BYTES`].
 const BLOCK_ANSWERS: u32 = 2_000;
 
-/// Takes a lane. Returns the producer that owns it, and the term.
+/// Takes a lane. Returns the producer that owns it, the term, and the offset of the last record in each stream.
 ///
 /// # Errors
 /// [`LogError::Revoked`] if the lane is not to be ours; [`LogError::Corrupt`] if the log cannot be trusted;
@@ -56,7 +56,7 @@ pub fn take(
     streams: &[Stream],
     from: Lsn,
     replay: &mut dyn FnMut(&Block) -> Result<(), LogError>,
-) -> Result<(Producer, Term), LogError> {
+) -> Result<(Producer, Term, HashMap<u32, i64>), LogError> {
     for attempt in 0..ATTEMPTS {
         if !host.placement.is_ours(lane) {
             return Err(LogError::Revoked { lane });
@@ -68,7 +68,7 @@ pub fn take(
         }
         let (began, watch) = (clock::boot_time(), Stopwatch::start());
         match fence(host, lane, streams) {
-            Ok((producer, nonce, term)) => {
+            Ok((producer, nonce, term, ends)) => {
                 let fenced = watch.elapsed();
                 replay_copy(host, from, replay)?;
                 let copied = watch.elapsed();
@@ -81,7 +81,7 @@ pub fn take(
                     restore_ms = (watch.elapsed() - copied).as_millis(),
                     "the log of the lane is taken"
                 );
-                return Ok((producer, term));
+                return Ok((producer, term, ends));
             }
             Err(error) if attempt + 1 == ATTEMPTS => {
                 return Err(LogError::Fatal(format!("lane {lane} cannot be taken: {error}")));
@@ -96,7 +96,11 @@ pub fn take(
 }
 
 /// Init and barrier.
-fn fence(host: &Host, lane: u32, streams: &[Stream]) -> Result<(Producer, String, Term), KafkaError> {
+fn fence(
+    host: &Host,
+    lane: u32,
+    streams: &[Stream],
+) -> Result<(Producer, String, Term, HashMap<u32, i64>), KafkaError> {
     let layout = host.layout();
     let mut topics = vec![host.options.lanes_topic()];
     topics.extend(Host::types_of(streams).iter().map(|of| host.options.events_topic(of)));
@@ -117,7 +121,7 @@ fn fence(host: &Host, lane: u32, streams: &[Stream]) -> Result<(Producer, String
     let delivered = write_barrier(host, &producer, &owner, streams)?;
     let term = delivered.last.get(&LANES_MARK).copied().and_then(|offset| u64::try_from(offset).ok());
     let term = term.ok_or_else(|| KafkaError::other("the record of the take-over has no offset"))?;
-    Ok((producer, nonce, Term(term)))
+    Ok((producer, nonce, Term(term), delivered.last))
 }
 
 /// The transaction that proves the ownership.

@@ -12,7 +12,7 @@ use std::ffi::CStr;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::fields::number;
-use super::{HeaderView, RecordView, ValueForm, form_of, name, pack};
+use super::{HeaderView, RecordView, ValueForm, form_of, name, pack, time};
 use crate::json;
 use crate::message::{
     AggregateId, AggregateType, COMMAND_ID_BYTES_MAX, Command, CommandId, Defect, FailureReason, is_correlation_id,
@@ -61,6 +61,7 @@ pub struct CommandReader {
 struct Envelope {
     command_id: Option<CommandId>,
     expected_version: Option<u64>,
+    time_ms: Option<i64>,
     correlation_id: Box<str>,
     traceparent: Box<str>,
     metadata: Box<[u8]>,
@@ -119,7 +120,8 @@ impl CommandReader {
             aggregate_id: id.unwrap_or_else(|| self.placeholder()),
             command_id: envelope.command_id.unwrap_or_else(|| self.default_id(offset)),
             expected_version: envelope.expected_version,
-            time_ms: now_ms,
+            // A time to come would be the log's from then on: no later command could be before it.
+            time_ms: envelope.time_ms.map_or(now_ms, |sent| sent.clamp(0, now_ms.max(0))),
             correlation_id: envelope.correlation_id,
             traceparent: envelope.traceparent,
             metadata: envelope.metadata,
@@ -178,6 +180,9 @@ impl CommandReader {
         let expected = headers.iter().any(|(header, _)| *header == name::EXPECTED_VERSION.to_bytes());
         if expected {
             into.expected_version = keep(&mut first, expected_version(headers));
+        }
+        if let Some(Some(sent)) = keep(&mut first, single(headers, name::TIME)) {
+            into.time_ms = keep(&mut first, time_ms(sent));
         }
         if let Some(Some(id)) = keep(&mut first, single(headers, name::CORRELATION_ID)) {
             into.correlation_id = keep(&mut first, correlation_id(id)).unwrap_or_default();
@@ -264,6 +269,16 @@ fn expected_version(headers: &[HeaderView<'_>]) -> Result<u64, Box<Defect>> {
         unreadable(format!(
             "the header {name} is {}: send the version in decimal digits, 0 if the aggregate must not exist, or leave it out",
             value.map_or_else(|| "null".into(), shown)
+        ))
+    })
+}
+
+fn time_ms(sent: &[u8]) -> Result<i64, Box<Defect>> {
+    time::read(sent).ok_or_else(|| {
+        let name = name::TIME.to_string_lossy();
+        unreadable(format!(
+            "the header {name} is {}: send a time as RFC 3339 has it, 2026-01-02T03:04:05Z, or leave it out",
+            shown(sent)
         ))
     })
 }

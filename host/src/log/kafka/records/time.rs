@@ -71,6 +71,37 @@ pub fn parse(bytes: &[u8]) -> Option<i64> {
     (text(time_ms) == *bytes).then_some(time_ms)
 }
 
+/// The milliseconds since 1970-01-01 UTC of any RFC 3339 text, as senders of commands write them: with or without a
+/// fraction, in any zone.
+pub fn read(bytes: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(bytes).ok().filter(|text| text.is_ascii())?;
+    let (date_time, rest) = text.split_at_checked(19)?;
+    let ([date, time], true) = ([&date_time[..10], &date_time[11..]], matches!(&date_time[10..11], "T" | "t" | " "))
+    else {
+        return None;
+    };
+    let (fraction, zone) = match rest.strip_prefix('.') {
+        Some(rest) => rest.split_at(rest.bytes().take_while(u8::is_ascii_digit).count()),
+        None => ("0", rest),
+    };
+    if fraction.is_empty() {
+        return None;
+    }
+    let local = parse(format!("{date}T{time}.{fraction:0<3.3}Z").as_bytes())?;
+    Some(local - minutes_east(zone)? * 60_000)
+}
+
+fn minutes_east(zone: &str) -> Option<i64> {
+    let (sign, hours, minutes) = match zone.as_bytes() {
+        b"Z" | b"z" => return Some(0),
+        [sign @ (b'+' | b'-'), _, _, b':', _, _] => (*sign, &zone[1..3], &zone[4..6]),
+        _ => return None,
+    };
+    let number = |text: &str, most: i64| text.parse().ok().filter(|n| (0..=most).contains(n));
+    let minutes = number(hours, 23)? * 60 + number(minutes, 59)?;
+    Some(if sign == b'-' { -minutes } else { minutes })
+}
+
 /// The text of the last time asked for: the commands of a millisecond share it.
 #[derive(Debug, Clone)]
 pub struct Cached {
@@ -117,6 +148,30 @@ mod tests {
             let library = humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(time_ms as u64));
             prop_assert_eq!(text(time_ms).to_vec(), library.to_string().into_bytes());
             prop_assert_eq!(parse(&text(time_ms)), Some(time_ms));
+        }
+    }
+
+    #[test]
+    fn times_of_senders_are_read_in_every_form() {
+        let wanted = parse(b"2026-01-02T03:04:05.600Z");
+        for good in [
+            "2026-01-02T03:04:05.6Z",
+            "2026-01-02t03:04:05.600999z",
+            "2026-01-02 03:04:05.60Z",
+            "2026-01-02T04:34:05.6+01:30",
+            "2026-01-01T22:04:05.6-05:00",
+        ] {
+            assert_eq!(read(good.as_bytes()), wanted, "{good}");
+        }
+        assert_eq!(read(b"2026-01-02T03:04:05Z"), parse(b"2026-01-02T03:04:05.000Z"));
+        for bad in ["", "now", "2026-01-02", "2026-01-02T03:04:05", "2026-01-02T03:04:05.Z", "2026-01-02T03:04:05+1:00"]
+        {
+            assert_eq!(read(bad.as_bytes()), None, "{bad}");
+        }
+        for bad in
+            ["2026-01-02T03:04:05+24:00", "2026-01-02T03:04:05+-1:00", "2026-13-02T03:04:05Z", "2026-01-02x03:04:05Z"]
+        {
+            assert_eq!(read(bad.as_bytes()), None, "{bad}");
         }
     }
 

@@ -18,6 +18,7 @@ fn is_reserved(header: &[u8]) -> bool {
         name::ID,
         name::COMMAND_ID,
         name::EXPECTED_VERSION,
+        name::TIME,
         name::CORRELATION_ID,
         name::TRACEPARENT,
         name::METADATA,
