@@ -172,6 +172,11 @@ impl Starting {
         bail!("the daemon was not ready within {patience} s; its output ends:\n{}", self.output.tail())
     }
 
+    /// All that it said so far.
+    pub fn said(&self) -> String {
+        self.output.text()
+    }
+
     /// Lets it stand still (`SIGSTOP`) until [`Self::resume`].
     ///
     /// # Errors

@@ -18,6 +18,7 @@ pub mod rebalances;
 pub mod restarts;
 pub mod secure;
 pub mod swaps;
+pub mod unruled;
 
 use std::pin::Pin;
 
@@ -69,6 +70,7 @@ families! {
     "secure" => secure::run;
     "brokers" => brokers::run;
     "rebalances" => rebalances::run;
+    "unruled" => unruled::run;
 }
 
 /// A family by its name.

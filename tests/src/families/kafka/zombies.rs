@@ -31,7 +31,7 @@ pub async fn run(field: &Field) -> anyhow::Result<Counts> {
         let caught = scene.trap(at, ask, way).sprung().await?;
         scene.host(at)?.pause()?;
         clients.hear_of_all(GOES_ON).await?;
-        let asked = scene.ask_sleeper(at, &clients).await?;
+        let asked_first = scene.ask_sleeper(at, &clients).await?;
 
         let (ask, way) = taking;
         let trap = scene.trap_take(at, ask, way);
@@ -43,14 +43,14 @@ pub async fn run(field: &Field) -> anyhow::Result<Counts> {
             scene.host(at)?.resume()?;
             caught.pass();
         }
-        read += asked.none_is_stale().await?;
+        // At once: a host that waits too long for its producer makes another one, and that one is in no trap.
         let caught = scene.caught_in_take(trap, at, ask, way).await?;
         scene.host(at)?.pause()?;
         clients.hear_of_all(GOES_ON).await?;
         let asked = scene.ask_sleeper(at, &clients).await?;
         caught.pass();
         scene.host(at)?.resume()?;
-        read += asked.none_is_stale().await?;
+        read += asked_first.none_is_stale().await? + asked.none_is_stale().await?;
         woken += 2;
     }
     scene.trap(at, Ask::EndTxn, Way::Back).sprung().await?.pass();

@@ -190,7 +190,7 @@ fn headers() -> Vec<Kind> {
             .with_null("ce_correlationid")
             .with_null("traceparent"),
         fine("a header without a name").with("", "nameless"),
-        fine("a time that is none").with("ce_time", "yesterday"),
+        unreadable("a time that is none").with("ce_time", "yesterday"),
         fine("a trace that is none").with("traceparent", "00-zz-zz-zz"),
         unreadable("an expected version that is no number").with("ce_expectedversion", "-1"),
         unreadable("an expected version beyond 64 bits").with("ce_expectedversion", "18446744073709551616"),
