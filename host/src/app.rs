@@ -105,6 +105,7 @@ fn start(config: &Config) -> anyhow::Result<Running> {
         |path: &Path| fs::create_dir_all(path).with_context(|| format!("cannot make the folder {}", path.display()));
     make(&config.data)?;
     make(&config.modules)?;
+    refuse_other(&config.data, "kafka", "was used with `log.kind = \"kafka\"`: name that configuration with --config")?;
     let lanes = config.lanes_effective();
     let options = embedded::Options {
         lanes,
@@ -129,6 +130,15 @@ fn start(config: &Config) -> anyhow::Result<Running> {
     let lanes = Arc::new(Lanes::start(shared)?);
     let engine = engine(config, &lanes, &modules, &store, log.reader(), (config.partitions, None));
     Ok(Running { engine, lanes, store, log: Log::Embedded(log), modules })
+}
+
+/// A data folder belongs to one kind of log: with another one a host would begin an empty log in it, as if nothing had been.
+fn refuse_other(data: &Path, of_other: &str, how: &str) -> anyhow::Result<()> {
+    let other = data.join(of_other);
+    if other.exists() {
+        anyhow::bail!("the data folder {} {how}, or name another folder with --data", data.display());
+    }
+    Ok(())
 }
 
 /// The engine over the lanes, and what modules have to do with both.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::sync::mpsc;
 
-use super::{Log, Running, engine, settings};
+use super::{Log, Running, engine, refuse_other, settings};
 use crate::clock::Stopwatch;
 use crate::config::Config;
 use crate::decider::modules::{self, Modules};
@@ -195,6 +195,12 @@ impl Tenant for Tenants {
 pub(super) fn start(config: &Config, options: Options, http: SocketAddr) -> anyhow::Result<Running> {
     for folder in [&config.data, &config.modules] {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    }
+    refuse_other(&config.data, "log", "holds an embedded log, which is not moved to Kafka")?;
+    if http.ip().is_unspecified() && options.advertised.is_none() {
+        tracing::warn!(
+            "other hosts are told to reach this one at http://{http}, which is no address: set `log.advertised` if there are others"
+        );
     }
     let mut limits = config.limits.clone();
     limits.result_bytes_max = limits.result_bytes_max.min(RESULT_BYTES_MAX);

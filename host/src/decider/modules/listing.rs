@@ -79,10 +79,14 @@ pub struct RefusedListing {
 pub struct RefusedOnes(VecDeque<(Option<String>, bool, RefusedListing)>);
 
 impl RefusedOnes {
-    /// Remembers a refusal; one of a file replaces the file's former one.
+    /// Remembers a refusal; one of a file replaces the file's former one, and one of the same bytes from elsewhere theirs:
+    /// who sends the same again and again must not push out the others.
     pub fn add(&mut self, aggregate_type: Option<String>, is_file: bool, refused: RefusedListing) {
         if is_file {
             self.forget_file(&refused.origin);
+        } else {
+            let same = |one: &RefusedListing| (&one.origin, one.digest) == (&refused.origin, refused.digest);
+            self.0.retain(|(_, is_file, one)| *is_file || !same(one));
         }
         self.0.push_front((aggregate_type, is_file, refused));
         self.0.truncate(REFUSED_MAX);

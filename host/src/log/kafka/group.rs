@@ -175,7 +175,10 @@ impl ConsumerContext for Context {
             if let Err(error) = taken {
                 tracing::error!("lanes {lanes:?} could not be taken from the group: {error}");
             }
-            tracing::info!("the group gives this host lanes {lanes:?}");
+            let (news, all) = (!lanes.is_empty(), self.ours.all().len() + lanes.len());
+            if news {
+                tracing::info!("the group gives this host lanes {lanes:?}, {all} in all");
+            }
             if !self.begun.swap(true, Ordering::AcqRel) {
                 // Those that the member before had, and this one has not.
                 let gone: Vec<u32> = self.ours.all().into_iter().filter(|lane| !lanes.contains(lane)).collect();
@@ -297,7 +300,10 @@ impl Member {
                 leaving.retain(|one| !one.is_finished());
                 if leaving.len() < LEAVING_MAX && (unsettled || ours.is_contested()) {
                     let why = if unsettled { "has not settled" } else { "gave lanes to another host too" };
-                    tracing::warn!("the group {why}: its coordinator may be cut off, and it is joined anew");
+                    tracing::warn!(
+                        "the group {why}: its coordinator may be cut off, and it is joined anew. If it stays so, see whether all \
+                         hosts have the same `log.group`"
+                    );
                     leaving.extend(replace(&mut group, &member));
                 }
                 match group.poll(PATIENCE) {
