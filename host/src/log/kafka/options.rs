@@ -1,5 +1,6 @@
 //! The settings of a log on Kafka, checked, and the names that follow from them.
 
+mod probe;
 mod properties;
 
 use std::collections::BTreeMap;

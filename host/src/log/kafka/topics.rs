@@ -66,6 +66,11 @@ fn fatal(what: impl Into<String>) -> LogError {
     LogError::Fatal(what.into())
 }
 
+/// No cluster has to do with it.
+fn unmade(error: impl fmt::Display) -> LogError {
+    fatal(format!("no client of Kafka can be made of [log.properties]: {error}"))
+}
+
 /// Asks again while something is missing, or refused: the broker that answers may not have heard of a topic yet, and only
 /// what stays missing is.
 fn settled<T>(
@@ -87,19 +92,20 @@ impl Cluster {
     /// Asks the brokers who they are. Blocks: not for a thread of a runtime.
     ///
     /// # Errors
-    /// [`LogError::Fatal`] if the settings do not fit together, or nobody answers in time; the message holds the last
-    /// complaint of librdkafka.
+    /// [`LogError::Fatal`] if the settings do not fit together, before anybody is asked, or nobody answers in time; the
+    /// message holds the last complaint of librdkafka.
     pub fn connect(options: &Options) -> Result<Self, LogError> {
         Self::connect_within(options, REQUEST)
     }
 
     fn connect_within(options: &Options, limit: Duration) -> Result<Self, LogError> {
+        options.probe().map_err(fatal)?;
         let context = Context::default();
         // Most requests go to whoever was the controller when metadata came last, and wait for it where it is gone.
         let admin: AdminClient<Context> = options
             .client_with(&[("topic.metadata.refresh.interval.ms", LEADERS_MS)])
             .create_with_context(context.clone())
-            .map_err(|e| fatal(format!("no client of Kafka can be made of [log.properties]: {e}")))?;
+            .map_err(unmade)?;
         let unreachable = |error: &dyn fmt::Display| {
             context.listen(options);
             let explained = context.explain(error);

@@ -68,6 +68,47 @@ fn properties_go_before_what_is_usual_for_a_client_under_each_of_their_names() {
     assert_eq!(set, [Some("zstd"), None, Some("7000"), Some("0")]);
 }
 
+/// A host once wrote nothing for a minute and then asked whether the cluster was healthy.
+#[test]
+fn properties_with_which_no_client_can_be_made_are_refused_by_name_with_the_bound() {
+    let told = |said: &[(&str, &str)]| {
+        let properties = said.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Options { properties, ..options() }.probe()
+    };
+    assert_eq!(told(&[]), Ok(()));
+    assert_eq!(told(&[("socket.timeout.ms", "7000"), ("linger.ms", "5"), ("client.rack", "a")]), Ok(()));
+    assert_eq!(
+        told(&[
+            ("security.protocol", "SASL_PLAINTEXT"),
+            ("sasl.mechanisms", "PLAIN"),
+            ("sasl.username", "a"),
+            ("sasl.password", "b")
+        ]),
+        Ok(())
+    );
+    for (name, value, bound) in [
+        ("socket.timeout.ms", "20000", "`transaction.timeout.ms` (10000) + 100"),
+        ("socket.timeout.ms", "60000", "`transaction.timeout.ms` (10000) + 100"),
+        ("fetch.max.bytes", "2000", "`message.max.bytes` (1000000)"),
+        ("max.poll.interval.ms", "1000", "`session.timeout.ms` ("),
+        ("retries", "0", "set >= 1"),
+        ("linger.ms", "9500", "`linger.ms` (9500)"),
+        ("reconnect.backoff.max.ms", "2", "`reconnect.backoff.max.ms` (2) must be >="),
+        ("ssl.ca.location", "/no/such/file", "ssl.ca.location"),
+    ] {
+        let tls = ("security.protocol", "SSL");
+        let said = [(name, value), tls];
+        let said = if name.starts_with("ssl.") { &said[..] } else { &said[..1] };
+        let why = told(said).unwrap_err();
+        println!("{why}");
+        let named = format!("the property `{name}` in [log.properties]");
+        assert!(why.starts_with(&named) && why.contains(bound), "{why}");
+    }
+    let members = Options { session_timeout_ms: 9_000, ..options() };
+    let properties = BTreeMap::from([("max.poll.interval.ms".to_owned(), "50000".to_owned())]);
+    assert_eq!(Options { properties, ..members }.probe(), Ok(()));
+}
+
 #[test]
 fn secrets_are_not_shown() {
     let properties = BTreeMap::from([("sasl.password".into(), "hunter2".into())]);

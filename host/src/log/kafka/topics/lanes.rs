@@ -16,7 +16,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::context::{Context, pause};
 use super::layout::{self, Found, KEY, Layout, agree};
-use super::{Cluster, fatal};
+use super::{Cluster, fatal, unmade};
 use crate::clock::Stopwatch;
 use crate::log::LogError;
 use crate::log::kafka::ffi::KafkaError;
@@ -99,7 +99,7 @@ impl Cluster {
         lanes: u32,
         change: &dyn Fn(Option<Layout>) -> Result<Layout, LogError>,
     ) -> Result<Layout, Refused> {
-        let producer = self.producer().map_err(|e| self.again(e))?;
+        let producer = self.producer().map_err(|e| Refused::Ended(unmade(e)))?;
         producer.init(COMMIT).map_err(|e| self.again(e))?;
         let nonce = CommandId::fresh();
         self.commit(&producer, lanes, LOCK, nonce.as_str().as_bytes())?;
@@ -165,7 +165,10 @@ impl Cluster {
         let topic = self.options.lanes_topic();
         let what = format!("read the layout from {topic}");
         let first = self.ends(&[(&topic, lanes)], End::First)?;
-        let consumer = self.reader(first).map_err(|e| self.failed(&what, e))?;
+        let consumer = self.reader(first).map_err(|error| match error {
+            Unread::ClientCreation(_) | Unread::ClientConfig(..) => unmade(error),
+            error => self.failed(&what, error),
+        })?;
         let mut newest = vec![None; lanes as usize];
         let mut open = vec![true; lanes as usize];
         let since = Stopwatch::start();

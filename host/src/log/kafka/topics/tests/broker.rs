@@ -265,6 +265,17 @@ fn production_refuses_one_copy() {
     holds(&place.refused(&[]), &[&place.topic("lanes"), "replication factor is 1", "min.insync.replicas is 1"]);
 }
 
+/// It took a minute, and then asked whether the cluster was healthy.
+#[test]
+fn properties_that_no_client_takes_are_refused_before_anybody_is_asked() {
+    let properties = [("socket.timeout.ms".to_owned(), "20000".to_owned())].into();
+    let nobody = Options { brokers: "127.0.0.1:1".into(), properties, ..options("shop.") };
+    let since = Stopwatch::start();
+    let error = Cluster::connect(&nobody).unwrap_err();
+    holds(&error.to_string(), &["`socket.timeout.ms` in [log.properties]", "(10000) + 100"]);
+    assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
+}
+
 /// Two hosts that started together once wrote two layouts, each without the other's type; both used slot 0.
 #[test]
 fn who_comes_in_between_is_not_overwritten() {
