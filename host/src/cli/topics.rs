@@ -11,7 +11,7 @@ use super::run::{self, Flags};
 use super::{Ended, Exit, Output};
 use crate::log::kafka::options::Options;
 use crate::log::kafka::topics::layout::Layout;
-use crate::log::kafka::topics::problem::{Problem, Severity};
+use crate::log::kafka::topics::problem::{self, Problem, Severity};
 use crate::log::kafka::topics::{Cluster, print};
 use crate::message::AggregateType;
 
@@ -45,7 +45,7 @@ struct CreateArgs {
 
 #[derive(Debug, Args)]
 struct CheckArgs {
-    /// Print only what repairs the problems.
+    /// Print only the commands that repair the problems; what takes more than a command is a comment.
     #[arg(long)]
     print: bool,
     /// TOML file with settings; docs/config.md shows all of them.
@@ -123,8 +123,8 @@ fn check(args: CheckArgs, output: Output) -> Ended {
         problems,
     };
     if args.print {
-        for problem in &report.problems {
-            print_line(problem.repair.as_bytes())?;
+        for line in problem::script(&report.problems) {
+            print_line(line.as_bytes())?;
         }
         return Ok(exit(&report));
     }
@@ -167,6 +167,7 @@ fn text(report: &Report) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::kafka::topics::problem::Repair;
 
     fn report(severity: Severity) -> Report {
         let text = |text: &str| text.to_owned();
@@ -176,7 +177,7 @@ mod tests {
             setting: text("retention.ms"),
             is: text("604800000"),
             should: text("-1"),
-            repair: text("kafka-configs.sh …"),
+            repair: Repair::Command(text("kafka-configs.sh …")),
         };
         Report {
             cluster_id: text("c"),

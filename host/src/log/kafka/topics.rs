@@ -408,7 +408,13 @@ impl Cluster {
 
     fn expected(&self, layout: &Layout, role: Role) -> Expected<'_> {
         let partitions = if role == Role::Lanes { layout.lanes } else { layout.partitions };
-        Expected { partitions, production: self.options.production, brokers: &self.options.brokers }
+        Expected { laid_out: true, ..self.expected_before(partitions) }
+    }
+
+    /// What is expected of a topic that no layout has yet.
+    fn expected_before(&self, partitions: u32) -> Expected<'_> {
+        let Options { production, brokers, .. } = &self.options;
+        Expected { partitions, laid_out: false, production: *production, brokers }
     }
 
     /// An error that says what was tried, and what librdkafka knows about it.

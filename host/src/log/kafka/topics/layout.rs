@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::problem::{Problem, Severity};
+use super::problem::{Problem, Repair, Severity};
 use super::rules::Topic;
 use crate::log::kafka::options::Options;
 use crate::message::AggregateType;
@@ -131,7 +131,7 @@ pub fn compare(layout: &Layout, options: &Options, cluster_id: &str, topics: &[T
     let lanes_topic = options.lanes_topic();
     let mut problems = Vec::new();
     let mut refuse = |topic: &str, setting: &str, is: String, should: String, repair: &str| {
-        let (topic, setting, repair) = (topic.to_owned(), setting.to_owned(), repair.to_owned());
+        let (topic, setting, repair) = (topic.to_owned(), setting.to_owned(), Repair::Words(repair.to_owned()));
         problems.push(Problem { severity: Severity::Refuse, topic, setting, is, should, repair });
     };
     if layout.cluster_id != cluster_id {
@@ -166,7 +166,11 @@ pub fn compare(layout: &Layout, options: &Options, cluster_id: &str, topics: &[T
         ];
         for (topic, id) in pair {
             let (is, repair) = match find(&topic) {
-                None => ("missing".to_owned(), "it vanished, or may not be described: restore it, or allow it"),
+                None => (
+                    "missing".to_owned(),
+                    "it may not be described, or it vanished, and one made anew has another id: allow it, or restore the \
+                     cluster from a backup, or begin anew under another `log.prefix`",
+                ),
                 Some(found) if found.id != *id => (
                     found.id.clone(),
                     "it was deleted and made anew, and its records are gone: restore the cluster from a backup, or \

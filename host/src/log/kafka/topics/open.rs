@@ -1,8 +1,8 @@
 //! What a start does: topics and layout are made where they are missing, and everything is verified.
 
 use super::layout::{Found, Layout, compare};
-use super::problem::{Problem, Severity, refusal};
-use super::rules::{self, Expected, Role, Topic};
+use super::problem::{Problem, Repair, Severity, refusal};
+use super::rules::{self, Role, Topic};
 use super::{Cluster, fatal};
 use crate::log::LogError;
 use crate::log::kafka::options::LANES_USUAL;
@@ -110,7 +110,7 @@ impl Cluster {
                 setting: "layout".into(),
                 is: "older or missing in some partitions".into(),
                 should: "the same in all".into(),
-                repair: "the next start of a host writes it again".into(),
+                repair: Repair::Words("the next start of a host writes it again".into()),
             });
         }
         Ok((Some(layout), topics, problems))
@@ -123,7 +123,7 @@ impl Cluster {
             setting: "topic".into(),
             is: "missing".into(),
             should: "there".into(),
-            repair: "ordain topics create".into(),
+            repair: Repair::Command("ordain topics create".into()),
         }
     }
 
@@ -183,7 +183,7 @@ impl Cluster {
     fn type_problems(&self, partitions: u32, name: &AggregateType) -> Result<Vec<Problem>, LogError> {
         let (commands, events) = (self.options.commands_topic(name), self.options.events_topic(name));
         let topics = self.describe(&[&commands, &events])?;
-        let expected = Expected { partitions, production: self.options.production, brokers: &self.options.brokers };
+        let expected = self.expected_before(partitions);
         let role = |topic: &Topic| if topic.name == events { Role::Events } else { Role::Commands };
         Ok(topics.iter().flat_map(|topic| rules::check(topic, role(topic), expected)).collect())
     }
@@ -199,7 +199,7 @@ impl Cluster {
                 setting: "replication factor".into(),
                 is: format!("unknown ({error})"),
                 should: "at least 3".into(),
-                repair: "allow the host to describe the topic, or the brokers' settings".into(),
+                repair: Repair::Words("allow the host to describe the topic, or the brokers' settings".into()),
             }]),
         }
     }

@@ -14,6 +14,31 @@ pub enum Severity {
     Warn,
 }
 
+/// What repairs a problem.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Repair {
+    /// A command to be run as it stands.
+    Command(String),
+    /// What else to do, in words.
+    Words(String),
+    /// Nothing does any more: what that means. The next check does not show it again.
+    Late(String),
+}
+
+impl Repair {
+    fn text(&self) -> &str {
+        let (Self::Command(text) | Self::Words(text) | Self::Late(text)) = self;
+        text
+    }
+}
+
+impl fmt::Display for Repair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
 /// Something that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
@@ -28,7 +53,7 @@ pub struct Problem {
     /// How it should be.
     pub should: String,
     /// The command, or what else to do.
-    pub repair: String,
+    pub repair: Repair,
 }
 
 impl fmt::Display for Problem {
@@ -36,6 +61,21 @@ impl fmt::Display for Problem {
         let Self { topic, setting, is, should, repair, .. } = self;
         write!(f, "{topic}: {setting} is {is}, should be {should}: {repair}")
     }
+}
+
+/// What repairs the problems, for a shell: commands, each once, and words as comments.
+pub fn script(problems: &[Problem]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for one in problems {
+        let line = match &one.repair {
+            Repair::Command(command) => command.clone(),
+            Repair::Words(_) | Repair::Late(_) => format!("# {one}"),
+        };
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    lines
 }
 
 /// The problems that keep a host from starting, one per line; `None` if there are none.
@@ -57,7 +97,11 @@ pub fn warnings(problems: &[Problem]) -> Vec<String> {
     }
     let line = |(one, topics): (&Problem, Vec<&str>)| {
         let (setting, is, should, topics) = (&one.setting, &one.is, &one.should, topics.join(", "));
-        format!("{setting} is {is}, should be {should} (`ordain topics check` says how to repair it): {topics}")
+        let hint = match &one.repair {
+            Repair::Late(text) => text,
+            Repair::Command(_) | Repair::Words(_) => "`ordain topics check` says how to repair it",
+        };
+        format!("{setting} is {is}, should be {should} ({hint}): {topics}")
     };
     alike.into_iter().map(line).collect()
 }

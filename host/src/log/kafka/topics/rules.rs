@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::problem::{Problem, Severity};
+use super::problem::{Problem, Repair, Severity};
 use crate::log::kafka::bounds::EVENTS_MIN;
 use crate::message::AggregateType;
 
@@ -96,6 +96,8 @@ const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub struct Expected<'a> {
     /// Number of partitions.
     pub partitions: u32,
+    /// Whether the layout has the topic already, for ever.
+    pub laid_out: bool,
     /// Whether what could lose an answered command with one machine is refused (R11).
     pub production: bool,
     /// Where tools find the cluster.
@@ -117,7 +119,7 @@ pub fn check(topic: &Topic, role: Role, expected: Expected<'_>) -> Vec<Problem> 
             setting: "first offset".into(),
             is: format!("{first} in partition {partition} (of {} that were cut)", topic.cut.len()),
             should: "0".into(),
-            repair: "records were deleted, and with them state: restore the topic from a backup".into(),
+            repair: Repair::Words("records were deleted, and with them state: restore the topic from a backup".into()),
         });
     }
     problems.extend(message_bytes(topic, role, expected.brokers));
@@ -157,10 +159,25 @@ pub fn partitions(topic: &Topic, role: Role, expected: Expected<'_>) -> Vec<Prob
         setting: "number of partitions".into(),
         is: topic.partitions.to_string(),
         should: expected.partitions.to_string(),
-        repair: "keys would go to other partitions; if it never held a record, delete it and run \
-                 `ordain topics create`, otherwise restore the cluster from before the change"
-            .into(),
+        repair: Repair::Words(if expected.laid_out { CHANGED.into() } else { again(topic) }),
     }]
+}
+
+/// What to do about a topic of the layout with another number of partitions. One made anew instead has another id: nobody
+/// can tell any more that the deleted one was empty.
+const CHANGED: &str = "keys would go to other partitions: restore the cluster from before the change, or begin anew under \
+                       another `log.prefix`. Only a log that no command was ever sent to may be made again: stop the \
+                       hosts, delete all its topics, the one of lanes too, and run `ordain topics create`";
+
+/// What to do about a topic that no layout has.
+fn again(topic: &Topic) -> String {
+    let command = match topic.name.rsplit(['.', '_']).nth(1) {
+        Some(name) if topic.name.ends_with(".commands") || topic.name.ends_with(".events") => {
+            format!("ordain topics create {name}")
+        }
+        _ => "ordain topics create".into(),
+    };
+    format!("nothing of the log uses it yet: delete it, unless it holds what you need, and run `{command}`")
 }
 
 /// What a role's topics must say to the letter.
@@ -182,22 +199,27 @@ fn fixed(role: Role) -> &'static [(&'static str, &'static str)] {
 fn durability(topic: &Topic, role: Role, expected: Expected<'_>) -> Vec<Problem> {
     let severity = if expected.production { Severity::Refuse } else { Severity::Warn };
     let mut problems = Vec::new();
+    let in_sync = topic.setting("min.insync.replicas").parse::<u32>();
+    let in_sync_wanted = !in_sync.as_ref().is_ok_and(|in_sync| *in_sync >= 2);
     if topic.replication < 3 {
         problems.push(Problem {
             severity,
             topic: topic.name.clone(),
             setting: "replication factor".into(),
             is: topic.replication.to_string(),
-            should: "at least 3".into(),
-            repair: reassign(expected.brokers, role),
+            should: format!(
+                "at least 3{}",
+                if in_sync_wanted { ", and min.insync.replicas then at least 2" } else { "" }
+            ),
+            repair: reassign(expected.brokers, topic, role),
         });
     }
-    let in_sync = topic.setting("min.insync.replicas").parse::<u32>();
     if in_sync.as_ref().is_ok_and(|in_sync| *in_sync > topic.replication) {
         let repair = alter(expected.brokers, &topic.name, "min.insync.replicas", &usual_in_sync(topic).to_string());
         let should = format!("at most the {} copies that there are", topic.replication);
         problems.push(problem(topic, "min.insync.replicas", &should, Severity::Refuse, repair));
-    } else if !in_sync.is_ok_and(|in_sync| in_sync >= 2) {
+    } else if in_sync_wanted && topic.replication >= 3 {
+        // With fewer copies it would stop the log together with one machine, or at once: the line above says both.
         let repair = alter(expected.brokers, &topic.name, "min.insync.replicas", "2");
         problems.push(problem(topic, "min.insync.replicas", "at least 2", severity, repair));
     }
@@ -211,14 +233,14 @@ fn usual_in_sync(topic: &Topic) -> u32 {
     if topic.replication >= 3 { 2 } else { 1 }
 }
 
-fn problem(topic: &Topic, setting: &str, should: &str, severity: Severity, repair: String) -> Problem {
+fn problem(topic: &Topic, setting: &str, should: &str, severity: Severity, command: String) -> Problem {
     Problem {
         severity,
         topic: topic.name.clone(),
         setting: setting.into(),
         is: topic.setting(setting).to_owned(),
         should: should.into(),
-        repair,
+        repair: Repair::Command(command),
     }
 }
 
@@ -234,16 +256,17 @@ fn alter(brokers: &str, topic: &str, setting: &str, value: &str) -> String {
     )
 }
 
-fn reassign(brokers: &str, role: Role) -> String {
+fn reassign(brokers: &str, topic: &Topic, role: Role) -> Repair {
     let also = if role == Role::Transactions {
-        " (for a new cluster: transaction.state.log.replication.factor=3 on the brokers)"
+        " (for a new cluster: transaction.state.log.replication.factor=3 and transaction.state.log.min.isr=2 on the brokers)"
     } else {
         ""
     };
-    format!(
-        "with three brokers or more, name three replicas per partition in FILE and run kafka-reassign-partitions.sh \
-         --bootstrap-server {brokers} --reassignment-json-file FILE --execute{also}"
-    )
+    let then = alter(brokers, &topic.name, "min.insync.replicas", "2");
+    Repair::Words(format!(
+        "with three brokers or more, name three replicas per partition in FILE, run `kafka-reassign-partitions.sh \
+         --bootstrap-server {brokers} --reassignment-json-file FILE --execute`, and after that `{then}`{also}"
+    ))
 }
 
 /// What brokers would do with their record of transactions, before the first one makes it.

@@ -1,5 +1,5 @@
 use super::layout::{Found, KEY, agree, compare};
-use super::problem::{Severity, refusal, warnings};
+use super::problem::{Repair, Severity, refusal, script, warnings};
 use super::rules::{check, parse, settings, transactions_to_be};
 use super::*;
 use crate::log::kafka::options::ValueForm;
@@ -25,6 +25,12 @@ fn options(prefix: &str) -> Options {
     }
 }
 
+fn holds(text: &str, words: &[&str]) {
+    for word in words {
+        assert!(text.contains(word), "{word:?} is not in: {text}");
+    }
+}
+
 fn name(text: &str) -> AggregateType {
     AggregateType::parse(text).unwrap()
 }
@@ -43,7 +49,7 @@ fn good(topic: &str, role: Role) -> Topic {
 }
 
 fn expected(production: bool) -> Expected<'static> {
-    Expected { partitions: 16, production, brokers: "here:9092" }
+    Expected { partitions: 16, laid_out: true, production, brokers: "here:9092" }
 }
 
 #[test]
@@ -123,10 +129,48 @@ fn brokers_say_what_their_record_of_transactions_will_be() {
     };
     assert_eq!(check(&broker("3", "2"), Role::Transactions, expected(true)), []);
     let named: Vec<_> = check(&broker("1", "1"), Role::Transactions, expected(true));
-    assert_eq!(
-        named.iter().map(|one| one.setting.as_str()).collect::<Vec<_>>(),
-        ["replication factor", "min.insync.replicas"]
+    // With one copy, two in sync would stop every commit: the line of the copies says both.
+    assert_eq!(named.iter().map(|one| one.setting.as_str()).collect::<Vec<_>>(), ["replication factor"]);
+    holds(
+        &named[0].to_string(),
+        &["at least 3, and min.insync.replicas then at least 2", "transaction.state.log.min.isr=2"],
     );
+}
+
+/// The printed repair of a warning once was the setting that the next check refused: two in sync, of one copy.
+#[test]
+fn what_repairs_a_warning_is_not_refused_afterwards() {
+    for role in [Role::Commands, Role::Events, Role::Lanes, Role::Transactions] {
+        for replication in [1, 2] {
+            let one = |in_sync: &str| {
+                let mut topic = Topic { replication, ..good("shop.account.events", role) };
+                topic.settings.insert("min.insync.replicas".into(), in_sync.into());
+                check(&topic, role, expected(false))
+            };
+            let warned = one("1");
+            let [problem] = &warned[..] else { panic!("{warned:?}") };
+            assert_eq!((problem.setting.as_str(), problem.severity), ("replication factor", Severity::Warn));
+            holds(&problem.to_string(), &["FILE", "and after that `kafka-configs.sh", "min.insync.replicas=2"]);
+            let script = script(&warned);
+            assert!(script.iter().all(|line| line.starts_with("# ")), "{script:?}");
+        }
+        let mut topic = Topic { replication: 1, ..good("shop.account.events", role) };
+        topic.settings.insert("min.insync.replicas".into(), "2".into());
+        let refused = check(&topic, role, expected(false));
+        let command = script(&refused).into_iter().find(|line| line.starts_with("kafka-configs.sh")).unwrap();
+        assert!(command.ends_with("--add-config min.insync.replicas=1"), "{command}");
+    }
+}
+
+#[test]
+fn a_topic_is_to_be_made_anew_only_before_the_layout_has_it() {
+    let more = Topic { partitions: 20, ..good("shop.account.events", Role::Events) };
+    let line = |laid_out| check(&more, Role::Events, Expected { laid_out, ..expected(false) })[0].to_string();
+    holds(&line(false), &["delete it", "`ordain topics create account`"]);
+    holds(&line(true), &["another `log.prefix`", "delete all its topics"]);
+    let lanes = Topic { partitions: 20, ..good("shop.lanes", Role::Lanes) };
+    let lanes = check(&lanes, Role::Lanes, Expected { laid_out: false, ..expected(false) })[0].to_string();
+    holds(&lanes, &["`ordain topics create`"]);
 }
 
 #[test]
@@ -150,6 +194,8 @@ fn warnings_that_are_alike_are_one_line() {
     let lines = warnings(&problems);
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].contains("replication factor is 1") && lines[0].ends_with("a, b, c"), "{}", lines[0]);
+    let late = Problem { repair: Repair::Late("it is so now".into()), ..problems[0].clone() };
+    assert!(!warnings(&[late])[0].contains("ordain topics check"));
 }
 
 fn layout(types: &[&str]) -> Layout {
