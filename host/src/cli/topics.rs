@@ -1,5 +1,6 @@
 //! `ordain topics`: makes and checks the topics of a log on Kafka.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -12,7 +13,7 @@ use super::{Ended, Exit, Output};
 use crate::log::kafka::options::Options;
 use crate::log::kafka::topics::layout::Layout;
 use crate::log::kafka::topics::problem::{self, Problem, Severity};
-use crate::log::kafka::topics::{Cluster, print};
+use crate::log::kafka::topics::{Cluster, print, rules};
 use crate::message::AggregateType;
 
 /// Options of `ordain topics`.
@@ -45,6 +46,9 @@ struct CreateArgs {
 
 #[derive(Debug, Args)]
 struct CheckArgs {
+    /// Aggregate types that hosts are going to have modules of; those that have a topic are checked anyway.
+    #[arg(value_name = "TYPE")]
+    types: Vec<String>,
     /// Print only the commands that repair the problems; what takes more than a command is a comment.
     #[arg(long)]
     print: bool,
@@ -64,7 +68,9 @@ struct Report {
     /// Those that were made now.
     created: Vec<String>,
     problems: Vec<Problem>,
-    /// Whether a host would start.
+    /// Types without a place in the layout whose modules no host gets as it is.
+    types_refused: Vec<String>,
+    /// Whether a host would start, and get modules of these types.
     ok: bool,
 }
 
@@ -83,9 +89,13 @@ fn options(config: Option<&PathBuf>) -> anyhow::Result<Options> {
         .context("`log.kind` is \"embedded\", which has no topics: set `log.kind = \"kafka\"` and `log.brokers`")
 }
 
+fn types(names: &[String]) -> anyhow::Result<Vec<AggregateType>> {
+    Ok(names.iter().map(|name| AggregateType::parse(name)).collect::<Result<Vec<_>, _>>()?)
+}
+
 fn create(args: CreateArgs, output: Output) -> Ended {
     let mut options = options(args.config.as_ref())?;
-    let types = args.types.iter().map(|name| AggregateType::parse(name)).collect::<Result<Vec<_>, _>>()?;
+    let types = types(&args.types)?;
     if args.print {
         for line in print::commands(&options, &types) {
             print_line(line.as_bytes())?;
@@ -104,6 +114,7 @@ fn create(args: CreateArgs, output: Output) -> Ended {
         topics,
         created: opened.created,
         problems: opened.warnings,
+        types_refused: Vec::new(),
         ok: true,
     };
     show(&report, output)
@@ -111,15 +122,17 @@ fn create(args: CreateArgs, output: Output) -> Ended {
 
 fn check(args: CheckArgs, output: Output) -> Ended {
     let options = options(args.config.as_ref())?;
+    let types = types(&args.types)?;
     let cluster = Cluster::connect(&options)?;
-    let (layout, topics, problems) = cluster.inspect()?;
+    let (layout, topics, problems) = cluster.inspect(&types)?;
     let report = Report {
         cluster_id: cluster.cluster_id().to_owned(),
         brokers: cluster.brokers(),
-        layout,
         topics: topics.into_iter().map(|topic| topic.name).collect(),
         created: Vec::new(),
         ok: problems.iter().all(|problem| problem.severity == Severity::Warn),
+        types_refused: types_refused(&options.prefix, layout.as_ref(), &problems),
+        layout,
         problems,
     };
     if args.print {
@@ -131,6 +144,24 @@ fn check(args: CheckArgs, output: Output) -> Ended {
     show(&report, output)
 }
 
+/// The types that the layout does not have and whose topics are refused.
+fn types_refused(prefix: &str, layout: Option<&Layout>, problems: &[Problem]) -> Vec<String> {
+    let refused = problems.iter().filter(|problem| problem.severity == Severity::Refuse);
+    let types: BTreeSet<_> = refused.filter_map(|problem| rules::parse(prefix, &problem.topic)?.1).collect();
+    let unknown = types.iter().filter(|name| layout.is_none_or(|layout| layout.of(name).is_none()));
+    unknown.map(ToString::to_string).collect()
+}
+
+/// Whether nothing is refused but topics of these types.
+fn only_types_are_refused(report: &Report) -> bool {
+    let refused = report.problems.iter().filter(|problem| problem.severity == Severity::Refuse);
+    let ends = |topic: &str, name: &String| {
+        [".commands", ".events"].iter().any(|end| topic.ends_with(&format!("{name}{end}")))
+    };
+    refused.into_iter().all(|problem| report.types_refused.iter().any(|name| ends(&problem.topic, name)))
+}
+
+/// Exit code 2 if a host would not start, or not with a module of each type.
 fn exit(report: &Report) -> Exit {
     if report.ok { Exit::Done } else { Exit::Rejected }
 }
@@ -160,7 +191,13 @@ fn text(report: &Report) -> String {
         let word = if problem.severity == Severity::Refuse { "refused" } else { "warning" };
         lines.push(format!("{word}: {problem}"));
     }
-    lines.push(if report.ok { "good: hosts start".into() } else { "hosts do not start until this is repaired".into() });
+    lines.push(if report.ok {
+        "good: hosts start".into()
+    } else if only_types_are_refused(report) {
+        format!("hosts do not start with a module of {} until this is repaired", report.types_refused.join(", "))
+    } else {
+        "hosts do not start until this is repaired".into()
+    });
     lines.join("\n")
 }
 
@@ -169,7 +206,12 @@ mod tests {
     use super::*;
     use crate::log::kafka::topics::problem::Repair;
 
-    fn report(severity: Severity) -> Report {
+    fn layout(types: &[&str]) -> Layout {
+        let empty = Layout { cluster_id: "c".into(), generation: 1, partitions: 16, lanes: 4, types: Vec::new() };
+        types.iter().fold(empty, |layout, name| layout.with(&AggregateType::parse(name).unwrap(), "a", "b"))
+    }
+
+    fn report(severity: Severity, layout: Option<Layout>) -> Report {
         let text = |text: &str| text.to_owned();
         let problem = Problem {
             severity,
@@ -182,22 +224,40 @@ mod tests {
         Report {
             cluster_id: text("c"),
             brokers: 1,
-            layout: None,
             topics: Vec::new(),
             created: Vec::new(),
+            types_refused: types_refused("ordain.", layout.as_ref(), std::slice::from_ref(&problem)),
             problems: vec![problem],
+            layout,
             ok: severity == Severity::Warn,
         }
     }
 
     #[test]
     fn what_keeps_hosts_from_starting_is_exit_code_2_and_said_in_words() {
-        let refused = report(Severity::Refuse);
+        let refused = report(Severity::Refuse, Some(layout(&["account"])));
         assert_eq!(exit(&refused), Exit::Rejected);
         assert!(text(&refused).contains("refused: ordain.account.events: retention.ms is 604800000, should be -1"));
-        let warned = report(Severity::Warn);
+        assert!(text(&refused).ends_with("hosts do not start until this is repaired"));
+        let warned = report(Severity::Warn, None);
         assert_eq!(exit(&warned), Exit::Done);
         assert!(text(&warned).contains("warning: ") && text(&warned).contains("hosts start"));
-        assert_eq!(serde_json::to_value(&refused).unwrap()["problems"][0]["severity"], "refuse");
+        let json = serde_json::to_value(&refused).unwrap();
+        assert_eq!(
+            (&json["problems"][0]["severity"], &json["problems"][0]["repair"]),
+            (&"refuse".into(), &"kafka-configs.sh …".into())
+        );
+    }
+
+    /// Topics made beforehand for a type that no host has yet were never looked at: "good: hosts start".
+    #[test]
+    fn a_type_that_a_host_could_not_get_is_exit_code_2_too() {
+        let early = report(Severity::Refuse, Some(layout(&["counter"])));
+        assert_eq!((exit(&early), &early.types_refused[..]), (Exit::Rejected, &["account".to_owned()][..]));
+        assert!(
+            text(&early).ends_with("hosts do not start with a module of account until this is repaired"),
+            "{}",
+            text(&early)
+        );
     }
 }

@@ -72,6 +72,8 @@ fn names_of(name: &str) -> impl Iterator<Item = &str> {
 
 /// Partitions of a new log whose settings say nothing.
 pub const PARTITIONS_USUAL: u32 = 16;
+/// Copies of a topic where the settings say nothing, and there are brokers enough.
+pub const COPIES_USUAL: u32 = 3;
 /// Lanes of a new log whose settings say nothing; never more than partitions.
 pub const LANES_USUAL: u32 = 8;
 
@@ -133,6 +135,14 @@ impl Options {
             }
         }
         config
+    }
+
+    /// Copies of a topic that is made where there are so many brokers.
+    pub fn copies(&self, brokers: u32) -> u32 {
+        match self.replication {
+            0 => brokers.clamp(1, COPIES_USUAL),
+            copies => copies.into(),
+        }
     }
 
     /// Partitions and lanes of a log that has no layout yet.

@@ -7,6 +7,7 @@
 //! repairs it.
 
 pub(super) mod context;
+mod inspect;
 mod lanes;
 pub mod layout;
 mod open;
@@ -315,10 +316,23 @@ impl Cluster {
 
     /// Copies of a topic that is created here.
     pub fn replication(&self) -> u32 {
-        match self.options.replication {
-            0 => self.brokers.clamp(1, 3),
-            copies => copies.into(),
+        self.options.copies(self.brokers)
+    }
+
+    /// The command that makes a topic and its like.
+    fn creation(&self, name: &str) -> String {
+        match rules::parse(&self.options.prefix, name) {
+            Some((_, Some(of))) => format!("ordain topics create {of}"),
+            _ => "ordain topics create".to_owned(),
         }
+    }
+
+    /// Why a topic cannot have as many copies as the settings say.
+    fn too_many_copies(&self) -> String {
+        format!(
+            "`log.replication` is {}, but the number of brokers that answer is {}: start as many, or set it to less",
+            self.options.replication, self.brokers
+        )
     }
 
     /// Creates one topic and waits until it is known; `false` if it was there. Somebody else may create it at the same time.
@@ -328,8 +342,8 @@ impl Cluster {
         }
         if !self.options.create_topics {
             return Err(fatal(format!(
-                "topic {name} is missing, and `log.create_topics` is false: `ordain topics create --print` shows the \
-                 commands that make it"
+                "topic {name} is missing, and `log.create_topics` is false: `{} --print` shows the commands that make it",
+                self.creation(name)
             )));
         }
         let (copies, count) = (self.replication(), i32::try_from(partitions).unwrap_or(i32::MAX));
@@ -346,6 +360,9 @@ impl Cluster {
         match made.into_iter().next() {
             Some(Ok(_)) => {}
             Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => return self.appeared(name).map(|()| false),
+            Some(Err((_, RDKafkaErrorCode::InvalidReplicationFactor))) if self.options.replication > 0 => {
+                return Err(fatal(format!("cannot {what}: {}", self.too_many_copies())));
+            }
             Some(Err((_, code))) => return Err(self.failed(&what, code)),
             None => return Err(self.failed(&what, "an empty answer")),
         }

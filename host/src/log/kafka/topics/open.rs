@@ -19,9 +19,6 @@ pub struct Opened {
     pub created: Vec<String>,
 }
 
-/// The layout, unless there is no log yet; the topics; and what is wrong with both.
-pub type Inspected = (Option<Layout>, Vec<Topic>, Vec<Problem>);
-
 impl Cluster {
     /// Makes what is missing, adds `types` to the layout, and verifies everything. Hosts may do this at the same time.
     ///
@@ -30,11 +27,16 @@ impl Cluster {
     pub fn open(&self, types: &[AggregateType]) -> Result<Opened, LogError> {
         let before = self.topics()?;
         let lanes = self.lanes(&before)?;
+        let mut surprise = None;
         let mut layout = match self.read_layout(lanes)? {
             Found::Agreed(layout) => layout,
-            Found::Newest(_) | Found::Nothing => {
+            found => {
                 // Looked at before the layout is read under the fence: if there is none then, these events were nobody's.
                 let orphans = self.events_without_layout(&before)?;
+                if found == Found::Nothing && orphans.is_none() {
+                    self.refuse(self.lanes_problems(lanes, &before))?;
+                    surprise = self.other_lanes(lanes);
+                }
                 self.change_layout(lanes, &|seen| self.first(seen, lanes, orphans.as_deref()))?
             }
         };
@@ -43,8 +45,12 @@ impl Cluster {
             layout = self.add(&layout, name)?;
         }
         let topics = self.topics_with(&layout)?;
-        let problems = self.problems(&layout, &topics)?;
+        let mut problems = self.problems(&layout, &topics)?;
         self.refuse(problems.clone())?;
+        problems.extend(surprise.map(|one| Problem {
+            repair: Repair::Late("hosts that begin now have that many lanes for ever".into()),
+            ..one
+        }));
         let is_new = |topic: &Topic| !before.iter().any(|one| one.name == topic.name);
         let created = topics.iter().filter(|topic| is_new(topic)).map(|topic| topic.name.clone()).collect();
         Ok(Opened { layout, warnings: problems, created })
@@ -55,6 +61,10 @@ impl Cluster {
     /// # Errors
     /// As [`Self::open`].
     pub fn add(&self, layout: &Layout, name: &AggregateType) -> Result<Layout, LogError> {
+        let pair = [self.options.commands_topic(name), self.options.events_topic(name)];
+        if self.known_once(&pair.each_ref().map(String::as_str))?.len() < pair.len() {
+            self.refuse(self.scarce(&pair[1]).into_iter().collect())?;
+        }
         let ids = self.ensure_type(name, layout.partitions)?;
         let events = self.options.events_topic(name);
         self.refuse(self.type_problems(layout.partitions, name)?)?;
@@ -83,48 +93,9 @@ impl Cluster {
                 problems.extend(rules::check(topic, role, self.expected(layout, role)));
             }
         }
-        problems.extend(self.transaction_problems(layout)?);
+        problems.extend(self.transaction_problems());
         problems.sort_by_key(|problem| problem.severity);
         Ok(problems)
-    }
-
-    /// What is wrong with the layout and the topics as they are, without making anything. `None` = there is no log yet.
-    ///
-    /// # Errors
-    /// As [`Self::open`].
-    pub fn inspect(&self) -> Result<Inspected, LogError> {
-        let topics = self.topics()?;
-        let lanes_topic = self.options.lanes_topic();
-        let Some(lanes) = topics.iter().find(|topic| topic.name == lanes_topic).map(|topic| topic.partitions) else {
-            return Ok((None, topics, vec![self.no_lanes_topic()]));
-        };
-        let found = self.read_layout(lanes)?;
-        let rewritten = matches!(found, Found::Newest(_));
-        let Some(layout) = found.layout() else { return Ok((None, topics, Vec::new())) };
-        let topics = self.topics_with(&layout)?;
-        let mut problems = self.problems(&layout, &topics)?;
-        if rewritten {
-            problems.push(Problem {
-                severity: Severity::Warn,
-                topic: lanes_topic,
-                setting: "layout".into(),
-                is: "older or missing in some partitions".into(),
-                should: "the same in all".into(),
-                repair: Repair::Words("the next start of a host writes it again".into()),
-            });
-        }
-        Ok((Some(layout), topics, problems))
-    }
-
-    fn no_lanes_topic(&self) -> Problem {
-        Problem {
-            severity: Severity::Refuse,
-            topic: self.options.lanes_topic(),
-            setting: "topic".into(),
-            is: "missing".into(),
-            should: "there".into(),
-            repair: Repair::Command("ordain topics create".into()),
-        }
     }
 
     /// The number of lanes of the topic of lanes, which is made if it may be.
@@ -138,13 +109,16 @@ impl Cluster {
         {
             return Err(fatal(orphans));
         }
+        if self.options.create_topics && self.options.production {
+            self.refuse(self.scarce(&name).into_iter().chain(self.transaction_problems()).collect())?;
+        }
         self.ensure_lanes_topic(self.options.dimensions().1)?;
         let made = self.describe(&[&name])?;
         made.first().map(|topic| topic.partitions).ok_or_else(|| self.failed(&format!("find {name}"), "it vanished"))
     }
 
     /// Events whose layout is gone: nobody knows which generation their lanes are, so nobody can be fenced.
-    fn events_without_layout(&self, topics: &[Topic]) -> Result<Option<String>, LogError> {
+    pub(super) fn events_without_layout(&self, topics: &[Topic]) -> Result<Option<String>, LogError> {
         for topic in topics {
             let role = rules::parse(&self.options.prefix, &topic.name).map(|(role, _)| role);
             if role == Some(Role::Events) && self.written(&topic.name, topic.partitions)? {
@@ -159,15 +133,20 @@ impl Cluster {
         Ok(None)
     }
 
+    /// The number of partitions of a log that has no layout yet.
+    pub(super) fn partitions_to_be(&self, lanes: u32) -> u32 {
+        self.options.partitions.unwrap_or(self.options.dimensions().0.max(lanes))
+    }
+
     /// The layout of a log that has none; one that was found stays as it is.
-    fn first(&self, seen: Option<Layout>, lanes: u32, orphans: Option<&str>) -> Result<Layout, LogError> {
+    pub(super) fn first(&self, seen: Option<Layout>, lanes: u32, orphans: Option<&str>) -> Result<Layout, LogError> {
         if let Some(layout) = seen {
             return Ok(layout);
         }
         if let Some(orphans) = orphans {
             return Err(fatal(orphans));
         }
-        let partitions = self.options.partitions.unwrap_or(self.options.dimensions().0.max(lanes));
+        let partitions = self.partitions_to_be(lanes);
         let wanted = self.options.lanes.unwrap_or(lanes);
         if wanted != lanes || lanes > partitions {
             return Err(fatal(format!(
@@ -189,18 +168,18 @@ impl Cluster {
     }
 
     /// A record of transactions on one disk loses commits that were answered (R11). Who may not look is told so.
-    fn transaction_problems(&self, layout: &Layout) -> Result<Vec<Problem>, LogError> {
-        let expected = self.expected(layout, Role::Transactions);
+    pub(super) fn transaction_problems(&self) -> Vec<Problem> {
+        let expected = self.expected_before(0);
         match self.transactions() {
-            Ok(topic) => Ok(rules::check(&topic, Role::Transactions, expected)),
-            Err(error) => Ok(vec![Problem {
+            Ok(topic) => rules::check(&topic, Role::Transactions, expected),
+            Err(error) => vec![Problem {
                 severity: if expected.production { Severity::Refuse } else { Severity::Warn },
                 topic: rules::TRANSACTIONS.into(),
                 setting: "replication factor".into(),
                 is: format!("unknown ({error})"),
                 should: "at least 3".into(),
                 repair: Repair::Words("allow the host to describe the topic, or the brokers' settings".into()),
-            }]),
+            }],
         }
     }
 

@@ -81,16 +81,29 @@ impl Place {
         producer.flush(REQUEST).unwrap();
     }
 
+    /// Everything that a check says.
+    fn line(&self, types: &[AggregateType]) -> String {
+        lines(&self.0, types)
+    }
+
     fn refused(&self, types: &[AggregateType]) -> String {
         self.0.open(types).unwrap_err().to_string()
     }
 }
 
+fn lines(cluster: &Cluster, types: &[AggregateType]) -> String {
+    let (_, _, problems) = cluster.inspect(types).unwrap();
+    problems.iter().map(|one| format!("{:?} {one}\n", one.severity)).collect()
+}
+
 #[test]
 fn what_is_made_passes_and_is_found_again() {
     let Some(place) = place(|_| {}) else { return };
-    let (layout, topics, problems) = place.0.inspect().unwrap();
-    assert_eq!((layout, topics.len(), problems.len()), (None, 0, 1));
+    let (layout, topics, problems) = place.0.inspect(&[]).unwrap();
+    assert_eq!((layout, topics.len(), refusal(&problems)), (None, 0, None));
+    holds(&place.line(&[]), &[&place.topic("lanes"), "topic is missing", "a host makes it"]);
+    let both = place.line(&[name("account")]);
+    holds(&both, &[&place.topic("account.commands"), &place.topic("account.events"), "`ordain topics create account`"]);
     let first = place.0.open(&[name("account")]).unwrap();
     let (commands, events) = (place.topic("account.commands"), place.topic("account.events"));
     let mut created = first.created.clone();
@@ -107,7 +120,7 @@ fn what_is_made_passes_and_is_found_again() {
     println!("a start on a log that is there: {:?}", since.elapsed());
     assert_eq!((reopened.layout.clone(), reopened.created), (first.layout.clone(), Vec::new()));
     assert_eq!(again.verify(&first.layout).unwrap(), []);
-    let (inspected, topics, problems) = again.inspect().unwrap();
+    let (inspected, topics, problems) = again.inspect(&[]).unwrap();
     assert_eq!((inspected, topics.len(), refusal(&problems)), (Some(first.layout.clone()), 3, None));
     let more = again.open(&[name("counter")]).unwrap();
     assert_eq!(more.layout.types.iter().map(|one| one.slot).collect::<Vec<_>>(), [0, 1]);
@@ -148,7 +161,7 @@ fn what_changes_after_a_start_is_refused_at_the_next_and_seen_while_running() {
     let more = NewPartitions::new(&events, 6);
     let options = AdminOptions::new().operation_timeout(Some(REQUEST));
     wait(place.0.admin.create_partitions([&more], &options), REQUEST).unwrap().unwrap()[0].as_ref().unwrap();
-    holds(&place.refused(&[]), &[&events, "number of partitions is 6, should be 4"]);
+    holds(&place.refused(&[]), &[&events, "number of partitions is 6, should be 4", "delete all its topics"]);
     holds(&place.0.verify(&layout).unwrap()[0].to_string(), &[&events, "number of partitions is 6"]);
 
     let fixed = place.again(|options| options.partitions = Some(8)).open(&[]).unwrap_err().to_string();
@@ -217,6 +230,9 @@ fn a_log_without_its_layout_is_not_laid_out_anew() {
     place.send("account.events", 0, "acc-1", b"{}");
     place.delete("lanes");
     holds(&place.refused(&[]), &["the layout of the log is gone", &place.topic("account.events")]);
+    let told = place.line(&[]);
+    holds(&told, &["Refuse", "layout is gone", &place.topic("account.events"), "from a backup"]);
+    assert!(!told.contains("ordain topics create"), "{told}");
     place.make("lanes", Role::Lanes, 3, None);
     holds(&place.refused(&[]), &["the layout of the log is gone", &place.topic("account.events")]);
 }
@@ -228,6 +244,8 @@ fn events_of_somebody_else_are_not_taken_over() {
     place.make("account.events", Role::Events, 4, None);
     place.send("account.events", 1, "acc-1", b"{}");
     holds(&place.refused(&[name("account")]), &[&place.topic("account.events"), "the layout does not know it"]);
+    let account = place.topic("account.events");
+    holds(&place.line(&[]), &["Refuse", &account, "content is records", "the layout does not know the type"]);
 }
 
 #[test]
@@ -237,7 +255,9 @@ fn a_layout_that_is_foreign_or_damaged_is_refused_and_one_that_is_incomplete_is_
     let older = Layout { types: Vec::new(), ..layout.clone() };
     place.send("lanes", 1, KEY, &serde_json::to_vec(&older).unwrap());
     assert_eq!(place.0.read_layout(3).unwrap(), Found::Newest(layout.clone()));
-    assert!(place.0.inspect().unwrap().2.iter().any(|one| one.setting == "layout" && one.severity == Severity::Warn));
+    assert!(
+        place.0.inspect(&[]).unwrap().2.iter().any(|one| one.setting == "layout" && one.severity == Severity::Warn)
+    );
     assert_eq!(place.0.open(&[]).unwrap().layout, layout);
     assert_eq!(place.0.read_layout(3).unwrap(), Found::Agreed(layout.clone()));
 
@@ -254,7 +274,9 @@ fn hosts_that_may_not_create_say_what_to_do() {
     let Some(place) = place(|options| options.create_topics = false) else { return };
     holds(&place.refused(&[]), &[&place.topic("lanes"), "log.create_topics", "ordain topics create --print"]);
     place.make("lanes", Role::Lanes, 3, None);
-    holds(&place.refused(&[name("account")]), &[&place.topic("account.commands"), "ordain topics create --print"]);
+    let command = "`ordain topics create account --print`";
+    holds(&place.refused(&[name("account")]), &[&place.topic("account.commands"), command]);
+    holds(&place.line(&[name("account")]), &["Refuse", "topic is missing", "ordain topics create account"]);
     place.make("account.commands", Role::Commands, 4, None);
     place.make("account.events", Role::Events, 4, None);
     assert_eq!(place.0.open(&[name("account")]).unwrap().created, Vec::<String>::new());
@@ -263,7 +285,52 @@ fn hosts_that_may_not_create_say_what_to_do() {
 #[test]
 fn production_refuses_one_copy() {
     let Some(place) = place(|options| (options.production, options.replication) = (true, 1)) else { return };
-    holds(&place.refused(&[]), &[&place.topic("lanes"), "replication factor is 1", "min.insync.replicas then"]);
+    let wrong = [&place.topic("lanes"), "replication factor is 1", "log.production"];
+    holds(&place.refused(&[name("account")]), &wrong);
+    holds(&place.line(&[]), &wrong);
+    // It once made a topic with one copy and wrote the layout first.
+    assert_eq!(place.0.topics().unwrap(), []);
+    place.make("lanes", Role::Lanes, 3, None);
+    holds(&place.refused(&[]), &[&place.topic("lanes"), "replication factor is 1, should be at least 3"]);
+    assert_eq!(place.0.read_layout(3).unwrap(), Found::Nothing);
+}
+
+#[test]
+fn more_copies_than_brokers_are_no_matter_of_health() {
+    let Some(place) = place(|options| options.replication = 3) else { return };
+    if place.0.brokers() > 2 {
+        return;
+    }
+    for told in [place.refused(&[]), place.line(&[])] {
+        holds(&told, &["`log.replication` is 3", "brokers that answer is 1"]);
+        assert!(!told.contains("healthy"), "{told}");
+    }
+    assert_eq!(place.0.topics().unwrap(), []);
+}
+
+/// A topic of lanes that somebody had made with three partitions silently became three lanes for ever.
+#[test]
+fn lanes_that_somebody_made_otherwise_are_told() {
+    let Some(place) = place(|options| (options.partitions, options.lanes) = (None, None)) else { return };
+    place.make("lanes", Role::Lanes, 3, None);
+    holds(&place.line(&[]), &["Warn", "number of lanes is 3", "8 as usual", "delete the topic"]);
+    let opened = place.0.open(&[]).unwrap();
+    assert_eq!(opened.layout.lanes, 3);
+    let told = warnings(&opened.warnings).join("\n");
+    holds(&told, &["number of lanes is 3, the topic's partitions", "for ever"]);
+    assert!(!warnings(&place.0.open(&[]).unwrap().warnings).join("\n").contains("number of lanes"));
+}
+
+/// Topics that were made for a type beforehand were looked at only when a host got its module, and was refused.
+#[test]
+fn topics_of_a_type_without_a_place_are_checked() {
+    let Some(place) = place(|_| {}) else { return };
+    place.0.open(&[]).unwrap();
+    assert_eq!(refusal(&place.0.inspect(&[name("account")]).unwrap().2), None);
+    place.make("account.events", Role::Events, 4, Some(("retention.ms", "604800000")));
+    let told = place.line(&[]);
+    holds(&told, &["Refuse", &place.topic("account.events"), "retention.ms is 604800000", "kafka-configs.sh"]);
+    holds(&told, &[&place.topic("account.commands"), "topic is missing", "a host makes it"]);
 }
 
 /// It took a minute, and then asked whether the cluster was healthy.
