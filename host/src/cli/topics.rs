@@ -36,7 +36,8 @@ struct CreateArgs {
     /// Aggregate types whose topics are made; without any, only the topic of lanes.
     #[arg(value_name = "TYPE")]
     types: Vec<String>,
-    /// Print the commands of Kafka's tools that do it and grant the rights, and ask no broker.
+    /// Print the commands of Kafka's tools that do it and grant the rights. A broker is asked no more than how many there
+    /// are, and need not answer.
     #[arg(long)]
     print: bool,
     /// TOML file with settings; docs/config.md shows all of them.
@@ -97,7 +98,7 @@ fn create(args: CreateArgs, output: Output) -> Ended {
     let mut options = options(args.config.as_ref())?;
     let types = types(&args.types)?;
     if args.print {
-        for line in print::commands(&options, &types) {
+        for line in print::commands(&options, &types, Cluster::count_brokers(&options)?) {
             print_line(line.as_bytes())?;
         }
         return Ok(Exit::Done);

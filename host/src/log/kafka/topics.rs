@@ -44,6 +44,8 @@ const APPEARANCE: Duration = Duration::from_secs(30);
 const SETTLING: Duration = Duration::from_secs(5);
 /// Time to say what topics take, for which a lane that is being taken waits.
 const BOUNDS: Duration = Duration::from_secs(2);
+/// Time for an answer that is no more than welcome.
+const MOMENTS: Duration = Duration::from_secs(3);
 /// Rest between two looks.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -97,6 +99,20 @@ impl Cluster {
     /// message holds the last complaint of librdkafka.
     pub fn connect(options: &Options) -> Result<Self, LogError> {
         Self::connect_within(options, REQUEST)
+    }
+
+    /// How many brokers there are, if that can be learned within moments; `None` if not, or if no setting depends on it.
+    ///
+    /// # Errors
+    /// [`LogError::Fatal`] if the settings do not fit together.
+    pub fn count_brokers(options: &Options) -> Result<Option<u32>, LogError> {
+        options.probe().map_err(fatal)?;
+        if options.replication > 0 {
+            return Ok(None);
+        }
+        let client: AdminClient<Context> = options.client().create_with_context(Context::default()).map_err(unmade)?;
+        let metadata = client.inner().fetch_metadata(Some(&options.lanes_topic()), MOMENTS);
+        Ok(metadata.ok().and_then(|answer| u32::try_from(answer.brokers().len()).ok()))
     }
 
     fn connect_within(options: &Options, limit: Duration) -> Result<Self, LogError> {

@@ -1,20 +1,20 @@
 //! The commands of Kafka's own tools that make the topics and grant the rights, for those who may not leave it to a host.
 
 use super::rules::{Role, settings};
-use crate::log::kafka::options::Options;
+use crate::log::kafka::options::{COPIES_USUAL, Options};
 use crate::message::AggregateType;
 
-/// Copies where nothing else is said, and nobody was asked.
-const COPIES_USUAL: u32 = 3;
-
-/// One line per command. Comments begin with `#`.
-pub fn commands(options: &Options, types: &[AggregateType]) -> Vec<String> {
-    let copies = if options.replication == 0 { COPIES_USUAL } else { options.replication.into() };
+/// One line per command. Comments begin with `#`. `brokers`: how many there are; `None` = nobody knows, and it is said.
+pub fn commands(options: &Options, types: &[AggregateType], brokers: Option<u32>) -> Vec<String> {
+    let copies = options.copies(brokers.unwrap_or(COPIES_USUAL));
     let (partitions, lanes) = options.dimensions();
-    let mut lines = vec![
-        "# Topics. The numbers of partitions are for ever.".to_owned(),
-        create(options, &options.lanes_topic(), Role::Lanes, lanes, copies),
-    ];
+    let mut lines = vec!["# Topics. The numbers of partitions are for ever.".to_owned()];
+    if brokers.is_none() && options.replication == 0 {
+        lines.push(format!(
+            "# No broker answered: with fewer than {copies}, say so with `log.replication` and print this anew."
+        ));
+    }
+    lines.push(create(options, &options.lanes_topic(), Role::Lanes, lanes, copies));
     for name in types {
         lines.push(create(options, &options.commands_topic(name), Role::Commands, partitions, copies));
         lines.push(create(options, &options.events_topic(name), Role::Events, partitions, copies));

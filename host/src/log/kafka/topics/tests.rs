@@ -287,7 +287,7 @@ fn what_is_fixed_is_compared_at_every_start() {
 #[test]
 fn printed_commands_make_what_is_checked() {
     let options = Options { partitions: Some(32), lanes: Some(4), ..options("shop.") };
-    let lines = print::commands(&options, &[name("account")]);
+    let lines = print::commands(&options, &[name("account")], None);
     let topic = |topic: &str| {
         let flag = format!("--topic {topic} ");
         lines.iter().find(|line| line.starts_with("kafka-topics.sh") && line.contains(&flag)).unwrap().clone()
@@ -313,7 +313,10 @@ fn printed_commands_make_what_is_checked() {
     ] {
         assert!(all.contains(right), "{right}");
     }
-    let forbidden = print::commands(&Options { create_topics: false, ..options }, &[]).join("\n");
+    let few = print::commands(&options, &[], Some(1)).join("\n");
+    assert!(few.contains("--replication-factor 1 ") && !few.contains("No broker"), "{few}");
+    assert!(all.contains("# No broker answered"));
+    let forbidden = print::commands(&Options { create_topics: false, ..options }, &[], None).join("\n");
     assert!(!forbidden.contains("--operation Create"));
 }
 
