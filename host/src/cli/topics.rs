@@ -155,11 +155,10 @@ fn types_refused(prefix: &str, layout: Option<&Layout>, problems: &[Problem]) ->
 
 /// Whether nothing is refused but topics of these types.
 fn only_types_are_refused(report: &Report) -> bool {
-    let refused = report.problems.iter().filter(|problem| problem.severity == Severity::Refuse);
-    let ends = |topic: &str, name: &String| {
-        [".commands", ".events"].iter().any(|end| topic.ends_with(&format!("{name}{end}")))
-    };
-    refused.into_iter().all(|problem| report.types_refused.iter().any(|name| ends(&problem.topic, name)))
+    let is_of =
+        |topic: &str, name: &str| [".commands", ".events"].iter().any(|end| topic.ends_with(&format!("{name}{end}")));
+    let mut refused = report.problems.iter().filter(|problem| problem.severity == Severity::Refuse);
+    refused.all(|problem| report.types_refused.iter().any(|name| is_of(&problem.topic, name)))
 }
 
 /// Exit code 2 if a host would not start, or not with a module of each type.

@@ -156,7 +156,7 @@ impl Options {
             without.make(kind).is_ok()
         };
         let causes: Vec<&String> = self.properties.keys().filter(is_cause).collect();
-        let named = causes.iter().find(|name| why.contains(&format!("{name}")));
+        let named = causes.iter().find(|name| why.contains(name.as_str()));
         match named.or(causes.first()) {
             Some(name) => format!(
                 "the property `{name}` in [log.properties] cannot be set so: {} cannot be made with it: {why}",

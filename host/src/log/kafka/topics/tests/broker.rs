@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::sync::{Arc, Barrier};
 
-use rdkafka::admin::NewPartitions;
+use rdkafka::admin::{NewPartitions, NewTopic, TopicReplication};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
 
