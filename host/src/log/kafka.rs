@@ -45,16 +45,12 @@ use bounds::Bounds;
 pub use bounds::RESULT_BYTES_MAX;
 use copy::Copy;
 use lane::{KafkaLane, Stream};
-use options::Options;
+use options::{Options, clients};
 use topics::Cluster;
 use topics::layout::Layout;
 
 /// Types that a log can have: their slots number the streams.
 pub const TYPES_MAX: u32 = 64;
-
-/// Milliseconds after which clients ask anew who leads: a broker that was cut off from the controller serves its old end
-/// without an error, and takes records that it never acknowledges.
-const LEADERS_MS: &str = "3000";
 
 /// What a host is told of its place among the others.
 pub trait Placement: Send + Sync {
@@ -341,90 +337,32 @@ impl Host {
         std::thread::park_timeout(Duration::from_millis(50 + drawn));
     }
 
-    /// Settings of a lane's producer (measured, see docs/kafka.md).
+    /// Settings of a lane's producer.
     fn producer_config(&self, transactional_id: &str, topics: &[String]) -> ClientConfig {
         let batch = self.bounds.batch(topics).to_string();
-        self.options.client_with(&[
-            ("batch.size", batch.as_str()),
-            ("transactional.id", transactional_id),
-            ("transaction.timeout.ms", "10000"),
-            ("message.timeout.ms", "9000"),
-            ("socket.timeout.ms", "10000"),
-            ("linger.ms", "0"),
-            ("retry.backoff.ms", "1"),
-            ("retry.backoff.max.ms", "3"),
-            ("reconnect.backoff.ms", "5"),
-            ("topic.metadata.refresh.interval.ms", LEADERS_MS),
-            ("enable.sparse.connections", "false"),
-            ("queue.buffering.max.messages", "2000000"),
-            ("queue.buffering.max.kbytes", "1048576"),
-            ("message.max.bytes", "1000000000"),
-            ("compression.type", "lz4"),
-            ("enable.metrics.push", "false"),
-            ("log_level", "3"),
-        ])
-    }
-
-    /// Settings of a consumer that is given its partitions; `more` goes before what is usual.
-    fn consumer_config(&self, more: &[(&str, &str)]) -> ClientConfig {
-        let group = self.options.reader_group();
-        let usual = [
-            ("group.id", group.as_str()),
-            ("isolation.level", "read_committed"),
-            ("enable.auto.commit", "false"),
-            ("enable.auto.offset.store", "false"),
-            ("auto.offset.reset", "error"),
-            ("enable.partition.eof", "false"),
-            ("check.crcs", "true"),
-            ("fetch.error.backoff.ms", "50"),
-            ("topic.metadata.refresh.interval.ms", LEADERS_MS),
-            ("enable.sparse.connections", "false"),
-            ("reconnect.backoff.ms", "5"),
-            ("enable.metrics.push", "false"),
-            ("log_level", "3"),
-        ];
-        self.options.client_with(&[&usual, more].concat())
+        let own = [("batch.size", batch.as_str()), ("transactional.id", transactional_id)];
+        self.options.client_with(&[&own[..], clients::LANE].concat())
     }
 
     /// Settings of the producer that appends commands.
     fn append_config(&self, topics: &[String]) -> ClientConfig {
         let batch = self.bounds.batch(topics).to_string();
-        self.options.client_with(&[
-            ("batch.size", batch.as_str()),
-            ("enable.idempotence", "true"),
-            ("acks", "all"),
-            ("linger.ms", "0"),
-            ("message.timeout.ms", "15000"),
-            ("retry.backoff.ms", "5"),
-            ("reconnect.backoff.ms", "5"),
-            ("topic.metadata.refresh.interval.ms", LEADERS_MS),
-            ("enable.sparse.connections", "false"),
-            ("compression.type", "lz4"),
-            ("message.max.bytes", "10000000"),
-            ("enable.metrics.push", "false"),
-            ("log_level", "3"),
-        ])
+        self.options.client_with(&[&[("batch.size", batch.as_str())][..], clients::COMMANDS].concat())
     }
 
-    /// Settings of the consumer that restores a lane: throughput.
+    /// Settings of a consumer that is given its partitions; `more` goes before what is usual.
+    fn consumer_config(&self, more: &[clients::Setting]) -> ClientConfig {
+        let group = self.options.reader_group();
+        self.options.client_with(&[&[("group.id", group.as_str())][..], clients::READER, more].concat())
+    }
+
+    /// Settings of the consumer that restores a lane.
     fn restore_config(&self) -> ClientConfig {
-        self.consumer_config(&[
-            ("fetch.message.max.bytes", "16777216"),
-            ("queued.min.messages", "500000"),
-            ("queued.max.messages.kbytes", "131072"),
-            ("fetch.wait.max.ms", "10"),
-            ("fetch.queue.backoff.ms", "1"),
-        ])
+        self.consumer_config(clients::RESTORE)
     }
 
-    /// Settings of the consumer that reads a lane's commands: bounded memory, no waits of our own making.
+    /// Settings of the consumer that reads a lane's commands.
     fn feed_config(&self) -> ClientConfig {
-        self.consumer_config(&[
-            ("queued.min.messages", "20000"),
-            ("queued.max.messages.kbytes", "16384"),
-            ("fetch.message.max.bytes", "2097152"),
-            ("fetch.wait.max.ms", "500"),
-            ("fetch.queue.backoff.ms", "5"),
-        ])
+        self.consumer_config(clients::FEED)
     }
 }

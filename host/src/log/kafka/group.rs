@@ -23,7 +23,7 @@ use serde::Deserialize;
 
 use super::ffi::advice;
 use super::ffi::logging::say;
-use super::options::Options;
+use super::options::{Options, clients};
 use crate::clock::Stopwatch;
 use crate::log::LogError;
 use crate::log::thread::{self, OnPanic};
@@ -363,18 +363,12 @@ impl Drop for Member {
 fn config(options: &Options) -> ClientConfig {
     let session = options.session_timeout_ms.to_string();
     let heartbeat = (options.session_timeout_ms / 10).clamp(100, HEARTBEAT_MS_MAX).to_string();
-    let mut config = options.client_with(&[
+    let own = [
         ("group.id", options.group.as_str()),
         ("session.timeout.ms", session.as_str()),
         ("heartbeat.interval.ms", heartbeat.as_str()),
-        ("max.poll.interval.ms", "300000"),
-        ("partition.assignment.strategy", "cooperative-sticky"),
-        ("enable.auto.commit", "false"),
-        ("enable.auto.offset.store", "false"),
-        ("auto.offset.reset", "error"),
-        ("enable.metrics.push", "false"),
-        ("log_level", "3"),
-    ]);
+    ];
+    let mut config = options.client_with(&[&own[..], clients::MEMBER].concat());
     config.set("statistics.interval.ms", REPORT_MS);
     if let Some(instance) = &options.instance {
         config.set("group.instance.id", instance);

@@ -1,5 +1,6 @@
 //! The settings of a log on Kafka, checked, and the names that follow from them.
 
+pub mod clients;
 mod probe;
 mod properties;
 

@@ -22,10 +22,9 @@ use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 
-use super::LEADERS_MS;
 use super::ffi::admin::{Described, End, describe_topics, offsets};
 use super::ffi::advice;
-use super::options::Options;
+use super::options::{Options, clients};
 use crate::clock::Stopwatch;
 use crate::log::LogError;
 use crate::message::AggregateType;
@@ -119,10 +118,8 @@ impl Cluster {
         options.probe().map_err(fatal)?;
         let context = Context::default();
         // Most requests go to whoever was the controller when metadata came last, and wait for it where it is gone.
-        let admin: AdminClient<Context> = options
-            .client_with(&[("topic.metadata.refresh.interval.ms", LEADERS_MS)])
-            .create_with_context(context.clone())
-            .map_err(unmade)?;
+        let admin: AdminClient<Context> =
+            options.client_with(&[clients::LEADERS]).create_with_context(context.clone()).map_err(unmade)?;
         let unreachable = |error: &dyn fmt::Display| {
             context.listen(options);
             let explained = context.explain(error);

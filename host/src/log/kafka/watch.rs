@@ -13,6 +13,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::Host;
+use super::options::clients;
 use super::topics::context::Context;
 use crate::clock::Stopwatch;
 use crate::log::LogError;
@@ -128,17 +129,7 @@ impl Watch {
 
 fn lag_config(host: &Host) -> ClientConfig {
     let group = host.options.lag_group();
-    host.options.client_with(&[
-        ("group.id", group.as_str()),
-        ("enable.auto.commit", "false"),
-        ("enable.auto.offset.store", "false"),
-        ("auto.offset.reset", "error"),
-        // So long a commit may take at most: for its coordinator to be found, and to answer.
-        ("session.timeout.ms", "6000"),
-        ("socket.timeout.ms", "6000"),
-        ("enable.metrics.push", "false"),
-        ("log_level", "3"),
-    ])
+    host.options.client_with(&[&[("group.id", group.as_str())][..], clients::LAG].concat())
 }
 
 struct Work {

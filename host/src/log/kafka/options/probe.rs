@@ -8,88 +8,25 @@ use rdkafka::config::{ClientConfig, NativeClientConfig};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaType;
 
+use super::clients::{self, Setting};
 use super::{Options, is_secret};
 
-/// A kind of client: what it is for, and those of its settings that are compared when it is made.
-type Kind = (&'static str, RDKafkaType, &'static [(&'static str, &'static str)]);
+/// A kind of client: what it is for, and its settings in parts.
+type Kind = (&'static str, RDKafkaType, &'static [&'static [Setting]]);
 
-/// All kinds. `kafka.rs`, `group.rs`, `watch.rs` and `topics/lanes.rs` make them with the same values.
-const KINDS: [Kind; 7] = [
-    ("a client for administration", RDKafkaType::RD_KAFKA_PRODUCER, &[]),
-    (
-        "the producer of a lane",
-        RDKafkaType::RD_KAFKA_PRODUCER,
-        &[
-            ("transactional.id", "ordain"),
-            ("transaction.timeout.ms", "10000"),
-            ("message.timeout.ms", "9000"),
-            ("socket.timeout.ms", "10000"),
-            ("linger.ms", "0"),
-            ("reconnect.backoff.ms", "5"),
-            ("queue.buffering.max.messages", "2000000"),
-            ("queue.buffering.max.kbytes", "1048576"),
-            ("message.max.bytes", "1000000000"),
-            ("compression.type", "lz4"),
-        ],
-    ),
-    (
-        "the producer of the layout",
-        RDKafkaType::RD_KAFKA_PRODUCER,
-        &[
-            ("transactional.id", "ordain"),
-            ("transaction.timeout.ms", "10000"),
-            ("message.timeout.ms", "9000"),
-            ("socket.timeout.ms", "10000"),
-            ("linger.ms", "0"),
-            ("reconnect.backoff.ms", "5"),
-        ],
-    ),
-    (
-        "the producer of commands",
-        RDKafkaType::RD_KAFKA_PRODUCER,
-        &[
-            ("enable.idempotence", "true"),
-            ("acks", "all"),
-            ("linger.ms", "0"),
-            ("message.timeout.ms", "15000"),
-            ("reconnect.backoff.ms", "5"),
-            ("compression.type", "lz4"),
-            ("message.max.bytes", "10000000"),
-        ],
-    ),
-    (
-        "a reader of a lane",
-        RDKafkaType::RD_KAFKA_CONSUMER,
-        &[
-            ("group.id", "ordain"),
-            ("enable.auto.commit", "false"),
-            ("fetch.message.max.bytes", "16777216"),
-            ("queued.min.messages", "500000"),
-            ("queued.max.messages.kbytes", "131072"),
-            ("fetch.wait.max.ms", "500"),
-            ("reconnect.backoff.ms", "5"),
-        ],
-    ),
-    (
-        "a member of the group of hosts",
-        RDKafkaType::RD_KAFKA_CONSUMER,
-        &[
-            ("group.id", "ordain"),
-            ("max.poll.interval.ms", "300000"),
-            ("partition.assignment.strategy", "cooperative-sticky"),
-            ("enable.auto.commit", "false"),
-        ],
-    ),
-    (
-        "the writer of offsets for tools",
-        RDKafkaType::RD_KAFKA_CONSUMER,
-        &[
-            ("group.id", "ordain"),
-            ("session.timeout.ms", "6000"),
-            ("socket.timeout.ms", "6000"),
-            ("enable.auto.commit", "false"),
-        ],
-    ),
+/// What differs from one client to the next, as some client of the kind could have it.
+const SOME_ID: &[Setting] = &[("transactional.id", "ordain")];
+const SOME_GROUP: &[Setting] = &[("group.id", "ordain")];
+
+const KINDS: [Kind; 8] = [
+    ("a client for administration", RDKafkaType::RD_KAFKA_PRODUCER, &[&[clients::LEADERS]]),
+    ("the producer of a lane", RDKafkaType::RD_KAFKA_PRODUCER, &[SOME_ID, clients::LANE]),
+    ("the producer of the layout", RDKafkaType::RD_KAFKA_PRODUCER, &[SOME_ID, clients::LAYOUT]),
+    ("the producer of commands", RDKafkaType::RD_KAFKA_PRODUCER, &[clients::COMMANDS]),
+    ("a reader of a lane", RDKafkaType::RD_KAFKA_CONSUMER, &[SOME_GROUP, clients::READER, clients::RESTORE]),
+    ("a reader of commands", RDKafkaType::RD_KAFKA_CONSUMER, &[SOME_GROUP, clients::READER, clients::FEED]),
+    ("a member of the group of hosts", RDKafkaType::RD_KAFKA_CONSUMER, &[SOME_GROUP, clients::MEMBER]),
+    ("the writer of offsets for tools", RDKafkaType::RD_KAFKA_CONSUMER, &[SOME_GROUP, clients::LAG]),
 ];
 
 impl Options {
@@ -105,9 +42,10 @@ impl Options {
     }
 
     fn make(&self, kind: &Kind) -> Result<(), String> {
-        let (_, of, usual) = kind;
-        let mut config = self.client_with(usual);
-        config.set("session.timeout.ms", self.session_of(kind)).remove("bootstrap.servers");
+        let (_, of, parts) = kind;
+        let usual = parts.concat();
+        let mut config = self.client_with(&usual);
+        config.set("session.timeout.ms", self.session_of(*of, &usual)).remove("bootstrap.servers");
         // What is wrong is told once, by the error.
         config.set("log_level", "0");
         let native = config.create_native_config().map_err(|e| e.to_string())?;
@@ -119,11 +57,11 @@ impl Options {
     }
 
     /// Milliseconds of the session of a client: what it says, the members' own, or librdkafka's usual.
-    fn session_of(&self, (_, of, usual): &Kind) -> String {
+    fn session_of(&self, of: RDKafkaType, usual: &[Setting]) -> String {
         let said = |name: &str| usual.iter().find(|(said, _)| *said == name).map(|(_, value)| *value);
         match said("session.timeout.ms") {
             Some(value) => value.to_owned(),
-            None if *of == RDKafkaType::RD_KAFKA_CONSUMER && said("max.poll.interval.ms").is_some() => {
+            None if of == RDKafkaType::RD_KAFKA_CONSUMER && said("max.poll.interval.ms").is_some() => {
                 self.session_timeout_ms.to_string()
             }
             None => "45000".to_owned(),

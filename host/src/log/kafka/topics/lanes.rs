@@ -22,6 +22,7 @@ use crate::log::LogError;
 use crate::log::kafka::ffi::KafkaError;
 use crate::log::kafka::ffi::admin::End;
 use crate::log::kafka::ffi::producer::Producer;
+use crate::log::kafka::options::clients;
 use crate::message::CommandId;
 
 /// Key of the record that proves how far was read. Everybody else ignores it.
@@ -126,18 +127,7 @@ impl Cluster {
 
     fn producer(&self) -> Result<Producer, KafkaError> {
         let id = self.options.layout_transactional_id();
-        let config = self.options.client_with(&[
-            ("transactional.id", id.as_str()),
-            ("transaction.timeout.ms", "10000"),
-            ("message.timeout.ms", "9000"),
-            ("socket.timeout.ms", "10000"),
-            ("linger.ms", "0"),
-            ("retry.backoff.ms", "5"),
-            ("retry.backoff.max.ms", "50"),
-            ("reconnect.backoff.ms", "5"),
-            ("enable.sparse.connections", "false"),
-            ("log_level", "0"),
-        ]);
+        let config = self.options.client_with(&[&[("transactional.id", id.as_str())][..], clients::LAYOUT].concat());
         Producer::new(&config, &[self.options.lanes_topic()])
     }
 
@@ -216,17 +206,7 @@ impl Cluster {
     fn reader(&self, first: BTreeMap<(String, u32), i64>) -> Result<BaseConsumer<Context>, Unread> {
         let consumer: BaseConsumer<Context> = self
             .options
-            .client_with(&[
-                ("group.id", self.options.group.as_str()),
-                ("enable.auto.commit", "false"),
-                ("auto.offset.reset", "error"),
-                ("isolation.level", "read_committed"),
-                ("enable.partition.eof", "true"),
-                ("check.crcs", "true"),
-                ("fetch.wait.max.ms", "10"),
-                ("enable.sparse.connections", "false"),
-                ("reconnect.backoff.ms", "5"),
-            ])
+            .client_with(&[&[("group.id", self.options.group.as_str())][..], clients::LAYOUT_READER].concat())
             .create_with_context(self.context.clone())?;
         let mut list = TopicPartitionList::new();
         for ((topic, lane), offset) in first {
