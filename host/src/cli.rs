@@ -15,9 +15,13 @@ mod run;
 pub mod send;
 mod topics;
 
+use std::ffi::OsString;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use ask::print_line;
 
 /// Business rules as WebAssembly modules, and the event-sourcing loop around them.
 #[derive(Debug, Parser)]
@@ -102,14 +106,15 @@ type Ended = anyhow::Result<Exit>;
 pub fn run(cli: Cli) -> ExitCode {
     let output = cli.output;
     let ended = match cli.command {
-        Command::New(args) => new::run(&args).map(|folder| {
-            println!("made {}: try `cd {} && cargo test && ordain dev`", folder.display(), folder.display());
-            Exit::Done
+        Command::New(args) => new::run(&args).and_then(|folder| {
+            let folder = folder.display();
+            print_line(format!("made {folder}: try `cd {folder} && cargo test && ordain dev`").as_bytes())?;
+            Ok(Exit::Done)
         }),
         Command::Build(args) => build::run(args, &crate::decider::describe::describe).and_then(|built| {
             match output {
-                Output::Human => println!("{built}"),
-                Output::Json => println!("{}", serde_json::to_string(&built)?),
+                Output::Human => print_line(built.to_string().as_bytes())?,
+                Output::Json => print_line(&serde_json::to_vec(&built)?)?,
             }
             Ok(Exit::Done)
         }),
@@ -128,10 +133,15 @@ pub fn run(cli: Cli) -> ExitCode {
     match ended {
         Ok(exit) => ExitCode::from(exit as u8),
         Err(error) => {
-            eprintln!("ordain: {error:#}");
+            say(format_args!("ordain: {error:#}"));
             ExitCode::from(Exit::Usage as u8)
         }
     }
+}
+
+/// Says something on standard error, where nobody has to listen: neither a full disk nor a closed pipe ends a daemon.
+fn say(what: impl std::fmt::Display) {
+    let _ = std::io::stderr().write_all(format!("{what}\n").as_bytes());
 }
 
 /// Runs a command that talks to a host. Two threads: one for the connection, one for the rest.

@@ -59,6 +59,7 @@ pub fn run() -> Result<(), Failed> {
     let mut breaches = Vec::new();
     layering(&files, &mut breaches);
     purity(&files, &mut breaches);
+    printing(&files, &mut breaches);
     reached(&files, &mut breaches);
     docs(&files, &mut breaches);
     snippets(&files, &mut breaches);
@@ -143,6 +144,19 @@ fn purity(files: &[PathBuf], breaches: &mut Vec<String>) {
                     breaches.push(format!("{shown}:{line}: the state machine may not know {word}"));
                 }
             }
+        }
+    }
+}
+
+/// These macros panic where nobody reads, or a disk is full: no reason for a host to end.
+fn printing(files: &[PathBuf], breaches: &mut Vec<String>) {
+    for (path, text) in rust_files(files) {
+        let shown = path.to_string_lossy();
+        if !shown.starts_with("host/src/") || shown.contains("/tests") {
+            continue;
+        }
+        for (line, _) in code(&text).filter(|(_, line)| line.contains("println!(") || line.contains("print!(")) {
+            breaches.push(format!("{shown}:{line}: prints: use `say` and `print_line` of host/src/cli"));
         }
     }
 }

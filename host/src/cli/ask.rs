@@ -2,9 +2,10 @@
 
 use std::io::Write as _;
 
+use anyhow::Context as _;
 use serde::Deserialize;
 
-use super::{Exit, Host, Output};
+use super::{Exit, Host, Output, say};
 use crate::gateway::client::{Answer, Client};
 
 impl Host {
@@ -44,7 +45,7 @@ pub fn problem(answer: &Answer, output: Output) -> anyhow::Result<Exit> {
         print_line(&answer.body)?;
     } else {
         let problem = Problem::of(answer);
-        eprintln!("ordain: {}: {}", problem.title, problem.detail);
+        say(format_args!("ordain: {}: {}", problem.title, problem.detail));
     }
     Ok(match answer.status {
         404 | 503 | 504 | 507 | 429 => Exit::Unknown,
@@ -52,13 +53,23 @@ pub fn problem(answer: &Answer, output: Output) -> anyhow::Result<Exit> {
     })
 }
 
-/// Writes one line to standard output.
+/// Writes one line to standard output. Whoever stopped reading it (`ordain … | head -1`) wants no more: that is no error.
 ///
 /// # Errors
-/// Standard output is closed.
+/// Standard output cannot be written.
 pub fn print_line(line: &[u8]) -> anyhow::Result<()> {
+    print_next_line(line).map(|_| ())
+}
+
+/// The same, and whether anybody reads on.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn print_next_line(line: &[u8]) -> anyhow::Result<bool> {
     let mut out = std::io::stdout().lock();
-    out.write_all(line)?;
-    out.write_all(b"\n")?;
-    Ok(())
+    match out.write_all(line).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(e) => Err(e).context("standard output cannot be written"),
+    }
 }

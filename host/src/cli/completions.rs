@@ -3,6 +3,7 @@
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 
+use super::ask::print_line;
 use super::{Cli, Ended, Exit};
 
 /// Options of `ordain completions`.
@@ -14,6 +15,9 @@ pub struct CompletionsArgs {
 
 /// Prints them.
 pub fn run(args: CompletionsArgs) -> Ended {
-    clap_complete::generate(args.shell, &mut Cli::command(), "ordain", &mut std::io::stdout());
+    // Into memory first: it panics where it cannot write.
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "ordain", &mut script);
+    print_line(script.trim_ascii_end())?;
     Ok(Exit::Done)
 }

@@ -10,7 +10,7 @@ use tokio::sync::watch::{Receiver, channel};
 
 use super::build::{Built, Options, build_module};
 use super::run::{Flags, settings, stop_on_signal};
-use super::{Ended, Exit};
+use super::{Ended, Exit, say};
 use crate::clock::Stopwatch;
 use crate::decider::describe::describe;
 use crate::{app, json, telemetry};
@@ -79,11 +79,13 @@ async fn build_on_save(args: DevArgs, modules: PathBuf, mut sources: Sources, mu
         match built {
             Ok(Ok(built)) if std::mem::take(&mut first) => welcome(&built),
             Ok(Ok(_)) | Err(_) => {}
-            Ok(Err(error)) => eprintln!("ordain: {error:#}\nThe rules that run go on; save again when it is mended."),
+            Ok(Err(error)) => {
+                say(format_args!("ordain: {error:#}\nThe rules that run go on; save again when it is mended."));
+            }
         }
         // Cancel-safe: a save that is not returned is seen at the next turn.
         tokio::select! {
-            () = sources.saved() => eprintln!("saved: building"),
+            () = sources.saved() => say("saved: building"),
             _ = stopping.changed() => return,
         }
     }
@@ -97,7 +99,7 @@ fn build(args: &DevArgs, modules: &Path) -> anyhow::Result<Built> {
         Options { path: args.path.clone(), features: args.features.clone(), out: Some(out), ..Options::default() };
     let built = build_module(&options, &describe)?;
     let seconds = started.elapsed().as_secs_f64();
-    eprintln!("built {} in {seconds:.1} s: {}", built.aggregate_type, built.digest);
+    say(format_args!("built {} in {seconds:.1} s: {}", built.aggregate_type, built.digest));
     Ok(built)
 }
 
@@ -111,5 +113,5 @@ fn welcome(built: &Built) {
         String::from_utf8(text).ok()
     });
     let command = command.unwrap_or_else(|| "{\"Name\":{}}".into());
-    eprintln!("try: ordain send {} first '{command}'", built.aggregate_type);
+    say(format_args!("try: ordain send {} first '{command}'", built.aggregate_type));
 }

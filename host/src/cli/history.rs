@@ -4,8 +4,8 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::ask::{print_line, problem};
-use super::{Ended, Exit, Host, Output};
+use super::ask::{print_next_line, problem};
+use super::{Ended, Exit, Host, Output, say};
 use crate::gateway::percent_encoded;
 
 /// Events that are asked for at once.
@@ -61,16 +61,19 @@ pub(super) async fn run(args: HistoryArgs, output: Output) -> Ended {
         }
         let page: Page<'_> = serde_json::from_slice(&answer.body)?;
         for event in &page.events {
-            match output {
-                Output::Json => print_line(event.get().as_bytes())?,
-                Output::Human => print_line(line(event.get())?.as_bytes())?,
+            let reads_on = match output {
+                Output::Json => print_next_line(event.get().as_bytes())?,
+                Output::Human => print_next_line(line(event.get())?.as_bytes())?,
+            };
+            if !reads_on {
+                return Ok(Exit::Done);
             }
         }
         left = left.saturating_sub(page.events.len() as u64);
         match page.next {
             Some(next) if left > 0 => from = next,
             Some(next) if output == Output::Human => {
-                eprintln!("there are more, up to version {}: --from {next}", page.version);
+                say(format_args!("there are more, up to version {}: --from {next}", page.version));
                 return Ok(Exit::Done);
             }
             _ => return Ok(Exit::Done),

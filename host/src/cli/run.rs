@@ -9,6 +9,7 @@ use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use super::ask::print_line;
 use super::{Ended, Exit};
 use crate::config::{self, Config};
 use crate::{app, telemetry};
@@ -93,7 +94,7 @@ pub(super) fn settings(file: Option<&Path>, flags: &Flags) -> Result<Config, con
 pub fn run(args: RunArgs) -> Ended {
     let config = settings(args.config.as_deref(), &args.flags)?;
     if args.print_config {
-        print!("{}", config.without_secrets().to_toml());
+        print_line(config.without_secrets().to_toml().trim_end().as_bytes())?;
         return Ok(Exit::Done);
     }
     telemetry::start(&config.telemetry).map_err(anyhow::Error::msg)?;

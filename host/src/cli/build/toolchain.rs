@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use super::TARGET;
+use crate::cli::say;
 
 /// Where Debian's package `rustc-web` puts a compiler that `rust-web-src` gives the library's source to.
 const SYSTEM_RUSTC: &str = "/usr/bin/rustc";
@@ -38,7 +39,7 @@ impl Toolchain {
         if has_target(&home) {
             return Ok(Self::default());
         }
-        eprintln!("the target {TARGET} is missing; running `rustup target add {TARGET}`");
+        say(format_args!("the target {TARGET} is missing; running `rustup target add {TARGET}`"));
         let added = Command::new("rustup").args(["target", "add", TARGET]).current_dir(folder).status();
         if added.is_ok_and(|status| status.success()) && has_target(&home) {
             return Ok(Self::default());
@@ -49,7 +50,9 @@ impl Toolchain {
         match with_source {
             Some((rustc, _)) => {
                 let name = rustc.display();
-                eprintln!("that failed; compiling the standard library with {name} instead (once, about a minute)");
+                say(format_args!(
+                    "that failed; compiling the standard library with {name} instead (once, about a minute)"
+                ));
                 Ok(Self::with_source(&rustc, &home))
             }
             None => bail!("{}", instructions(&home)),

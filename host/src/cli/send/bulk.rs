@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use super::{Report, SendArgs};
 use crate::cli::ask::print_line;
-use crate::cli::{Ended, Exit, Output};
+use crate::cli::{Ended, Exit, Output, say};
 use crate::clock::Stopwatch;
 use crate::gateway::client::{Client, Unreachable, WholeLines};
 use pending::Pending;
@@ -78,7 +78,7 @@ pub async fn send(
                 }
                 failures += 1;
                 if failures > options.retries {
-                    eprintln!("ordain: {error}; given up after {} tries", options.retries);
+                    say(format_args!("ordain: {error}; given up after {} tries", options.retries));
                     break;
                 }
                 run.report.reconnects += 1;
@@ -291,7 +291,7 @@ impl Watch for Terminal {
         let rest = text.iter().position(|b| *b == b',').map_or(text, |at| &text[at..]);
         if rest.starts_with(b",\"error\"") && self.refusals < REFUSALS_SHOWN {
             self.refusals += 1;
-            self.bar.suspend(|| eprintln!("line {line}: {}", String::from_utf8_lossy(&rest[1..])));
+            self.bar.suspend(|| say(format_args!("line {line}: {}", String::from_utf8_lossy(&rest[1..]))));
         }
         if let Some(answers) = &mut self.answers {
             write!(answers, "{{\"line\":{line}")?;

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use super::SendArgs;
 use crate::cli::ask::{print_line, problem};
-use crate::cli::{Ended, Exit, Output};
+use crate::cli::{Ended, Exit, Output, say};
 use crate::gateway::client::Answer;
 use crate::gateway::percent_encoded;
 use crate::message::CommandId;
@@ -70,7 +70,9 @@ pub async fn send(args: &SendArgs, output: Output) -> Ended {
     match answer {
         Ok(answer) => show(&answer, output),
         Err(error) => {
-            eprintln!("ordain: {error}\nSend it again with --command-id {command_id}: it is then decided once.");
+            say(format_args!(
+                "ordain: {error}\nSend it again with --command-id {command_id}: it is then decided once."
+            ));
             Ok(Exit::Unknown)
         }
     }
