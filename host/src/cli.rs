@@ -102,8 +102,16 @@ enum Exit {
 /// What every command returns: how it ended, or a sentence that says what to do.
 type Ended = anyhow::Result<Exit>;
 
-/// Runs one command and gives its exit code.
-pub fn run(cli: Cli) -> ExitCode {
+/// Runs what the arguments ask for and gives its exit code.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(shown) => {
+            // If nobody reads it, there is nobody to tell.
+            let _ = shown.print();
+            return ExitCode::from(usage(&shown) as u8);
+        }
+    };
     let output = cli.output;
     let ended = match cli.command {
         Command::New(args) => new::run(&args).and_then(|folder| {
@@ -139,6 +147,11 @@ pub fn run(cli: Cli) -> ExitCode {
     }
 }
 
+/// Help and version were asked for; everything else is wrong usage, whatever clap's own number for it is.
+fn usage(shown: &clap::Error) -> Exit {
+    if shown.use_stderr() { Exit::Usage } else { Exit::Done }
+}
+
 /// Says something on standard error, where nobody has to listen: neither a full disk nor a closed pipe ends a daemon.
 fn say(what: impl std::fmt::Display) {
     let _ = std::io::stderr().write_all(format!("{what}\n").as_bytes());
@@ -147,4 +160,30 @@ fn say(what: impl std::fmt::Display) {
 /// Runs a command that talks to a host. Two threads: one for the connection, one for the rest.
 fn block_on(command: impl Future<Output = Ended>) -> Ended {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2 is clap's number for it, and says here that the rules rejected a command.
+    #[test]
+    fn wrong_usage_is_exit_code_1_and_help_is_none() {
+        let code = |words: &str| match Cli::try_parse_from(words.split(' ')) {
+            Ok(_) => panic!("{words} is right"),
+            Err(shown) => usage(&shown),
+        };
+        for wrong in ["ordain", "ordain sned", "ordain send account", "ordain run --listen localhost:0", "ordain get"] {
+            assert_eq!(code(wrong), Exit::Usage, "{wrong}");
+        }
+        for help in ["ordain --help", "ordain help run", "ordain send --help", "ordain --version"] {
+            assert_eq!(code(help), Exit::Done, "{help}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_none_says_what_to_write() {
+        let shown = Cli::try_parse_from(["ordain", "run", "--listen", "localhost:7400"]).unwrap_err().to_string();
+        assert!(shown.contains("127.0.0.1:7400"), "{shown}");
+    }
 }

@@ -2,12 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 /// For librdkafka's C code too, which allocates for every header of every record (docs/performance.md).
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    ordain::cli::run(ordain::cli::Cli::parse())
+    ordain::cli::run(std::env::args_os())
 }

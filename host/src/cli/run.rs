@@ -55,11 +55,11 @@ pub struct Flags {
 #[derive(Debug, Clone, Default, Args, Serialize)]
 struct HttpFlags {
     /// Address of the API; port 0 = any free one.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<SocketAddr>,
     /// Address of /livez, /readyz and /metrics.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     #[serde(skip_serializing_if = "Option::is_none")]
     admin_listen: Option<SocketAddr>,
     /// Allow addresses that others can reach, although nobody has to prove who they are.
@@ -78,6 +78,11 @@ struct TelemetryFlags {
     #[arg(long = "log-format", value_name = "FORMAT", value_parser = ["human", "json"])]
     #[serde(skip_serializing_if = "Option::is_none")]
     format: Option<String>,
+}
+
+/// An address to listen at. A name could stand for several, some of which others may reach.
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "write an IP address and a port, such as 127.0.0.1:7400 or [::1]:7400")
 }
 
 /// The settings in effect.
