@@ -2,7 +2,7 @@
 //!
 //! - `server`: accepts connections, within limits, and lets them end when the daemon stops; `guarded` times their bytes.
 //! - `command`, [`stream`](self): one command, many commands. `reads`, `modules`, `admin`: everything else.
-//! - `documents`, `openapi`: what the host says of itself to programs.
+//! - `pages`: keeps other people's pages out. `documents`, `openapi`: what the host says of itself to programs.
 //! - [`problem`], [`render`]: what is answered. [`client`]: the other side, for the command line.
 //!
 //! Invariants: HTTP types are known in this folder only; nothing here knows a log, a module's memory, or more of a lane than its counters; every
@@ -19,6 +19,7 @@ mod headers;
 mod metrics;
 mod modules;
 mod openapi;
+mod pages;
 pub mod problem;
 mod reads;
 pub mod render;
@@ -32,9 +33,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::header;
-use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::middleware;
 use axum::routing::{MethodRouter, get, post};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -43,6 +42,7 @@ use crate::config::Config;
 use crate::engine::Engine;
 use documents::Documents;
 use metrics::Metrics;
+use pages::Names;
 use problem::{Kind, Problem};
 pub use target::percent_encoded;
 
@@ -85,6 +85,7 @@ impl Listeners {
 
     /// Serves until `stopping` turns true (or its sender is gone) and the open requests ended or their time is over.
     pub async fn serve(self, engine: Engine, config: Arc<Config>, stopping: watch::Receiver<bool>) {
+        let [of_api, of_admin] = [self.address, self.admin_address].map(|address| Names::of(address.ip(), &config));
         let gateway = Gateway {
             engine,
             config,
@@ -94,8 +95,8 @@ impl Listeners {
             stopping: stopping.clone(),
         };
         tokio::join!(
-            server::serve(self.http, gateway.clone(), api(gateway.clone()), stopping.clone()),
-            server::serve(self.admin, gateway.clone(), admin::routes(gateway.clone()), stopping),
+            server::serve(self.http, gateway.clone(), guarded(api(gateway.clone()), of_api), stopping.clone()),
+            server::serve(self.admin, gateway.clone(), guarded(admin::routes(gateway.clone()), of_admin), stopping),
         );
     }
 }
@@ -136,8 +137,14 @@ fn api(gateway: Gateway) -> Router {
         .fallback(no_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(gateway.clone(), elsewhere::pass_on))
-        .layer(middleware::from_fn(same_origin))
         .with_state(gateway)
+}
+
+/// Neither listener serves other people's pages.
+fn guarded(routes: Router, names: Names) -> Router {
+    routes
+        .layer(middleware::from_fn(pages::same_origin))
+        .layer(middleware::from_fn_with_state(names, pages::known_name))
 }
 
 async fn no_route(request: Request) -> Problem {
@@ -150,23 +157,6 @@ async fn no_route(request: Request) -> Problem {
 async fn method_not_allowed(request: Request) -> Problem {
     let detail = format!("{} does not know {}: see docs/http.md", request.uri().path(), request.method());
     Problem::new(Kind::MethodNotAllowed, detail)
-}
-
-/// Browsers send requests to local addresses for any page; such a page may not command this host.
-async fn same_origin(request: Request, next: Next) -> Result<Response, Problem> {
-    let headers = request.headers();
-    if let Some(origin) = headers.get(header::ORIGIN) {
-        let origin = origin.as_bytes();
-        let host = headers.get(header::HOST).map(|host| host.as_bytes()).unwrap_or_default();
-        let same = [&b"http://"[..], b"https://"].iter().any(|scheme| origin.strip_prefix(*scheme) == Some(host));
-        if !same {
-            return Err(Problem::new(
-                Kind::CrossOrigin,
-                "the Origin header names another origin than this host: ask from a server, or through one of your own",
-            ));
-        }
-    }
-    Ok(next.run(request).await)
 }
 
 /// The answer of a future, if it comes in time.

@@ -34,6 +34,8 @@ pub enum Kind {
     SlowBody,
     /// The body or line is larger than its limit.
     TooLarge,
+    /// It was asked for under a name that is not this host's.
+    OtherHost,
     /// The module was checked and refused.
     ModuleRefused,
     /// A queue is full.
@@ -52,7 +54,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order of their status.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::NotJson,
         Self::BadRequest,
         Self::CrossOrigin,
@@ -65,6 +67,7 @@ impl Kind {
         Self::MethodNotAllowed,
         Self::SlowBody,
         Self::TooLarge,
+        Self::OtherHost,
         Self::ModuleRefused,
         Self::Busy,
         Self::Broken,
@@ -89,6 +92,7 @@ impl Kind {
             Self::MethodNotAllowed => (405, "method-not-allowed", "This path does not know this method"),
             Self::SlowBody => (408, "slow-body", "The body did not arrive in time"),
             Self::TooLarge => (413, "too-large", "The body is too large"),
+            Self::OtherHost => (421, "other-host", "This host is not asked under this name"),
             Self::ModuleRefused => (422, "module-refused", "The module was refused"),
             Self::Busy => (429, "busy", "Too much is waiting already"),
             Self::Broken => (500, "broken", "The host could not do its part"),

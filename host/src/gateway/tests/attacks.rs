@@ -2,7 +2,7 @@
 
 use super::*;
 
-const GET: &str = "GET /v1/account/a HTTP/1.1\r\nHost: x\r\n";
+const GET: &str = "GET /v1/account/a HTTP/1.1\r\nHost: localhost\r\n";
 
 /// The status of the first response.
 fn status(text: &str) -> &str {
@@ -23,7 +23,7 @@ async fn heads_that_are_too_large_are_refused() {
     let some: String = (0..63).map(|n| format!("X{n}: 1\r\n")).collect();
     assert_eq!(status(&host.raw(format!("{GET}{some}\r\n").as_bytes()).await), "404");
     assert_eq!(status(&host.raw(format!("{GET}{some}Y: 1\r\n\r\n").as_bytes()).await), "431");
-    let path = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(64 * 1024));
+    let path = format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "a".repeat(64 * 1024));
     let answer = host.raw(path.as_bytes()).await;
     assert!(["414", "431"].contains(&status(&answer)), "{answer}");
     host.stop().await;
@@ -36,7 +36,7 @@ async fn bodies_have_a_limit_to_the_byte() {
     assert_eq!(host.send("a", &[], &body(1000)).await.2["failure"]["reason"], "unreadable");
     assert_eq!(host.send("a", &[], &body(1001)).await.0, 413);
     // A length that lies is refused before anything is read of it; chunks are counted as they come.
-    let head = "POST /v1/account/a/commands HTTP/1.1\r\nHost: x\r\n";
+    let head = "POST /v1/account/a/commands HTTP/1.1\r\nHost: localhost\r\n";
     assert_eq!(status(&host.raw(format!("{head}Content-Length: 99999999999\r\n\r\n").as_bytes()).await), "413");
     let chunk = format!("3e8\r\n{}\r\n", "x".repeat(1000));
     let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunk}{chunk}");
@@ -47,7 +47,7 @@ async fn bodies_have_a_limit_to_the_byte() {
 #[tokio::test(flavor = "multi_thread")]
 async fn framing_that_lies_is_refused() {
     let host = Host::start().await;
-    let head = "POST /v1/account/a/commands HTTP/1.1\r\nHost: x\r\n";
+    let head = "POST /v1/account/a/commands HTTP/1.1\r\nHost: localhost\r\n";
     for lie in [
         "Content-Length: 5\r\nContent-Length: 6\r\n\r\n12345",
         "Content-Length: -1\r\n\r\n",
@@ -95,8 +95,9 @@ async fn paths_lead_nowhere_else() {
         "/v1/account/a/events/../../../x",
         "/.git/config",
     ] {
-        let answer = host.raw(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).await;
-        assert!(["400", "404"].contains(&status(&answer)), "{path} was answered {answer}");
+        let answer =
+            host.raw(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes()).await;
+        assert!(["400", "404", "421"].contains(&status(&answer)), "{path} was answered {answer}");
     }
     host.stop().await;
 }
@@ -105,10 +106,17 @@ async fn paths_lead_nowhere_else() {
 async fn requests_in_one_piece_are_answered_in_their_order() {
     let host = Host::start().await;
     let post = |body: &str| {
-        format!("POST /v1/account/p/commands HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        format!(
+            "POST /v1/account/p/commands HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
     };
-    let text = [post(OPEN), post(DEPOSIT), "GET /v1/account/p HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".into()]
-        .concat();
+    let text = [
+        post(OPEN),
+        post(DEPOSIT),
+        "GET /v1/account/p HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".into(),
+    ]
+    .concat();
     let answer = host.raw(text.as_bytes()).await;
     let statuses: Vec<&str> = answer.match_indices("HTTP/1.1 ").map(|(at, _)| &answer[at + 9..at + 12]).collect();
     assert_eq!(statuses, ["200", "200", "200"], "{answer}");
@@ -126,8 +134,8 @@ async fn whoever_is_slow_is_cut_off() {
         config.http.idle_timeout_ms = 600;
     })
     .await;
-    let post = "POST /v1/account/a/commands HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n";
-    let stream = "POST /v1/commands HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let post = "POST /v1/account/a/commands HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n";
+    let stream = "POST /v1/commands HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
     let mut attackers = Vec::new();
     for n in 0..200 {
         let mut io = TcpStream::connect(host.address).await.unwrap();
@@ -213,5 +221,45 @@ async fn connections_have_a_limit_in_all_and_by_address() {
     eventually_closed(&host).await;
     assert_eq!(host.get("/v1/account/a").await.0, 404);
     assert_eq!(host.metric("ordain_http_connections_refused_total").await, 1);
+    host.stop().await;
+}
+
+/// A page whose own name suddenly stands for 127.0.0.1 is of the same origin as the host, and could command it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_takes_this_machine_for_its_own_is_refused() {
+    let host = Host::start().await;
+    let post = |head: &str| format!("POST /v1/account/a/commands {head}Content-Length: {}\r\n\r\n{OPEN}", OPEN.len());
+    for foreign in [
+        "HTTP/1.1\r\nHost: evil.example\r\n",
+        "HTTP/1.1\r\nHost: evil.example:7400\r\nOrigin: http://evil.example:7400\r\n",
+        "HTTP/1.1\r\nHost: localhost.evil.example\r\n",
+        "HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n",
+        "HTTP/1.1\r\nHost:\r\n",
+    ] {
+        let answer = host.raw(post(foreign).as_bytes()).await;
+        assert_eq!(status(&answer), "421", "{foreign:?} was answered {answer}");
+        assert!(answer.contains("urn:ordain:problem:other-host"), "{answer}");
+    }
+    let target = "GET http://evil.example/v1/account/a HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    assert_eq!(status(&host.raw(target.as_bytes()).await), "421");
+    for own in
+        ["HTTP/1.1\r\nHost: localhost:7400\r\n", "HTTP/1.1\r\nHost: [::1]:7400\r\n", "HTTP/1.0\r\n", "HTTP/1.1\r\n"]
+    {
+        let answer = host.raw(post(own).as_bytes()).await;
+        assert!(["200", "422"].contains(&status(&answer)), "{own:?} was answered {answer}");
+    }
+    let mut admin = Client::new(&format!("http://{}", host.admin)).unwrap();
+    for (name, value, refused) in [("host", "evil.example", 421), ("origin", "http://evil.example", 403)] {
+        let answer = admin.request("GET", "/metrics", &[(name, value)], "").await.unwrap();
+        assert_eq!(answer.status, refused, "{name}: {value}");
+    }
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_opens_the_host_to_others_has_it_asked_under_any_name() {
+    let host = Host::with(|config| config.http.insecure = true).await;
+    let get = "GET /v1/account/a HTTP/1.1\r\nHost: ordain.example\r\n\r\n";
+    assert_eq!(status(&host.raw(get.as_bytes()).await), "404");
     host.stop().await;
 }
