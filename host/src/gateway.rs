@@ -2,7 +2,8 @@
 //!
 //! - `server`: accepts connections, within limits, and lets them end when the daemon stops; `guarded` times their bytes.
 //! - `command`, [`stream`](self): one command, many commands. `reads`, `modules`, `admin`: everything else.
-//! - `pages`: keeps other people's pages out. `documents`, `openapi`: what the host says of itself to programs.
+//! - `target`, `query`, `headers`, `body`: the parts of a request. `pages`: keeps other people's pages out.
+//!   `documents`, `openapi`: what the host says of itself to programs.
 //! - [`problem`], [`render`]: what is answered. [`client`]: the other side, for the command line.
 //!
 //! Invariants: HTTP types are known in this folder only; nothing here knows a log, a module's memory, or more of a lane than its counters; every
@@ -21,6 +22,7 @@ mod modules;
 mod openapi;
 mod pages;
 pub mod problem;
+mod query;
 mod reads;
 pub mod render;
 mod server;

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::elsewhere;
 use super::headers::Envelope;
 use super::problem::{Kind, Problem};
+use super::query::{Asked, no_query, query};
 use super::render::{self, write_outcome, write_string};
 use super::target::{Target, percent_encoded, segment};
 use super::{Gateway, body, within};
@@ -22,6 +23,7 @@ use crate::message::{AggregateId, AggregateType, Command, CommandId, partition_o
 pub async fn submit(State(gateway): State<Gateway>, request: Request) -> Result<Response, Problem> {
     let (mut parts, body) = request.into_parts();
     let target = Target::from_request_parts(&mut parts, &gateway).await?;
+    no_query(&parts.uri, "a command takes none; its id and the expected version are headers, see docs/http.md")?;
     let envelope = Envelope::read(&parts.headers)?;
     let respond_async = envelope.respond_async;
     let command = read_command(&gateway, target, envelope, body).await?;
@@ -142,6 +144,10 @@ struct OutcomeQuery {
     offset: Option<u64>,
 }
 
+impl Asked for OutcomeQuery {
+    const FORM: &'static str = "an outcome is asked for without one, or by a host of the log with offset=N";
+}
+
 /// Longest wait for the answer to a command at an offset; whoever asks, asks again.
 const OFFSET_WAIT_MS: u64 = 2_000;
 
@@ -151,7 +157,7 @@ pub async fn outcome(State(gateway): State<Gateway>, request: Request) -> Result
     let Target { of, id } = Target::from_request_parts(&mut parts, &gateway).await?;
     let command = CommandId::parse(&segment(&mut parts, "command_id").await?).map_err(Problem::bad_request)?;
     let limit_ms = gateway.config.http.request_timeout_ms;
-    let asked: OutcomeQuery = super::reads::query(&parts.uri)?;
+    let asked: OutcomeQuery = query(&parts.uri)?;
     let answered = match asked.offset {
         // Whoever appended the command asks for the answer to that very record, which may be on its way to this host.
         Some(offset) => {

@@ -2,16 +2,22 @@
 
 use axum::body::Body;
 use axum::extract::{Path, State};
+use axum::http::Uri;
 use axum::response::Response;
 use serde::Serialize;
 
 use super::problem::{Kind, Problem};
+use super::query::no_query;
 use super::{Gateway, body, within};
 use crate::decider::modules::{Listing, RefusedListing};
 use crate::message::Digest;
 
+/// What paths of modules say to a query.
+const NO_QUERY: &str = "this path takes none; a module says itself which type it is for";
+
 /// `GET /v1/modules`: per type what is active, was active, and was refused.
-pub async fn list(State(gateway): State<Gateway>) -> Result<Response, Problem> {
+pub async fn list(State(gateway): State<Gateway>, uri: Uri) -> Result<Response, Problem> {
+    no_query(&uri, NO_QUERY)?;
     json(200, &gateway.engine.modules())
 }
 
@@ -35,7 +41,8 @@ struct Known<'a> {
 }
 
 /// `GET /v1/modules/{digest}`: what is known of one module.
-pub async fn one(State(gateway): State<Gateway>, Path(digest): Path<String>) -> Result<Response, Problem> {
+pub async fn one(State(gateway): State<Gateway>, Path(digest): Path<String>, uri: Uri) -> Result<Response, Problem> {
+    no_query(&uri, NO_QUERY)?;
     let digest = Digest::parse(&digest).map_err(Problem::bad_request)?;
     let listing = gateway.engine.modules();
     let unknown =
@@ -69,7 +76,8 @@ fn refused<'a>(all: &'a [RefusedListing], digest: Digest, known: Known<'a>) -> O
 }
 
 /// `POST /v1/modules`: checks a module and makes it the active one of its type.
-pub async fn deploy(State(gateway): State<Gateway>, body: Body) -> Result<Response, Problem> {
+pub async fn deploy(State(gateway): State<Gateway>, uri: Uri, body: Body) -> Result<Response, Problem> {
+    no_query(&uri, NO_QUERY)?;
     let http = &gateway.config.http;
     let wasm = body::whole(body, gateway.config.limits.module_bytes_max as usize, http.body_timeout_ms).await?;
     let late = || {

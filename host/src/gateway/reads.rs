@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
 use super::elsewhere;
 use super::problem::{Kind, Problem};
+use super::query::{Asked, query};
 use super::render;
 use super::target::{OfType, Target};
 use super::{Gateway, body, within};
@@ -27,6 +27,11 @@ struct StateQuery {
     min_version: Option<u64>,
     #[serde(default)]
     current: bool,
+}
+
+impl Asked for StateQuery {
+    const FORM: &'static str =
+        "write version=N or min_version=N with a whole number, or current=true, or nothing for the latest state";
 }
 
 /// `GET /v1/{type}/{id}`: the state now, at `?version`, or once it has at least `?min_version`. `?current=true` has the host
@@ -105,6 +110,10 @@ struct HistoryQuery {
     limit: Option<usize>,
 }
 
+impl Asked for HistoryQuery {
+    const FORM: &'static str = "write from=N for the first version and limit=N for the most events, both whole numbers";
+}
+
 /// `GET /v1/{type}/{id}/events`: the events from version `?from` on.
 pub async fn history(State(gateway): State<Gateway>, Target { of, id }: Target, uri: Uri) -> Result<Response, Problem> {
     let asked: HistoryQuery = query(&uri)?;
@@ -126,6 +135,11 @@ pub async fn history(State(gateway): State<Gateway>, Target { of, id }: Target, 
 struct ListQuery {
     after: Option<String>,
     limit: Option<usize>,
+}
+
+impl Asked for ListQuery {
+    const FORM: &'static str =
+        "write after=ID for what comes after this id, and limit=N with a whole number for the most ids";
 }
 
 /// `GET /v1/{type}`: ids and versions of the type's aggregates, in byte order of their ids. Where several hosts share the
@@ -214,12 +228,6 @@ fn limit(asked: Option<usize>) -> Result<usize, Problem> {
         Some(limit @ 1..=LIMIT_MAX) => Ok(limit),
         Some(limit) => Err(Problem::bad_request(format!("limit is {limit}: use 1 to {LIMIT_MAX}"))),
     }
-}
-
-pub(super) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
-    Query::try_from_uri(uri)
-        .map(|Query(asked)| asked)
-        .map_err(|e| Problem::bad_request(format!("the query ?{} is not valid: {e}", uri.query().unwrap_or_default())))
 }
 
 fn never_existed(of: &str, id: &str) -> Problem {

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, Uri, header};
 use axum::response::Response;
 use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
@@ -23,6 +23,7 @@ use tokio::task::AbortHandle;
 
 use super::body::{Held, Pieces};
 use super::problem::Problem;
+use super::query::no_query;
 use super::{Gateway, metrics};
 use crate::config::Http;
 use crate::engine::ReplyBox;
@@ -49,7 +50,8 @@ enum Note {
 }
 
 /// Handler of the stream.
-pub async fn commands(State(gateway): State<Gateway>, body: Body) -> Response {
+pub async fn commands(State(gateway): State<Gateway>, uri: Uri, body: Body) -> Result<Response, Problem> {
+    no_query(&uri, "a stream takes none; all about a command stands in its line, see docs/http.md")?;
     let stream = Arc::new(Stream { window: Window::new(&gateway.config.http), answers: Arc::default(), gateway });
     let (pieces, out) = mpsc::channel::<Bytes>(PIECES_WAITING);
     let (notes, from_reader) = mpsc::channel(PIECES_WAITING);
@@ -58,7 +60,7 @@ pub async fn commands(State(gateway): State<Gateway>, body: Body) -> Response {
     let halves = Halves([reader.abort_handle(), writer.abort_handle()]);
     let mut response = Response::new(Body::new(Held::new(Body::new(Pieces(out)), halves)));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
-    response
+    Ok(response)
 }
 
 /// Both halves; they end at the latest when the connection is gone. What was handed over is decided all the same.

@@ -32,13 +32,18 @@ async fn a_command_ends_as_the_table_says() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_recorded_is_a_problem() {
     let host = Host::start().await;
-    let cases: [(u16, &str, (u16, HeaderMap, Value)); 12] = [
+    let cases: [(u16, &str, (u16, HeaderMap, Value)); 17] = [
         (400, "not-json", host.send("a", &[], "{").await),
         (400, "not-json", host.send("a", &[], "").await),
         (400, "not-json", host.send("a", &[], "1 2").await),
         (400, "bad-request", host.send("a", &[("if-match", "3")], OPEN).await),
         (400, "bad-request", host.send(&"x".repeat(257), &[], OPEN).await),
         (400, "bad-request", host.send("a\u{0}b", &[], OPEN).await),
+        (400, "bad-request", host.ask("POST", "/v1/account/a/commands?expected_version=3", &[], OPEN).await),
+        (400, "bad-request", host.ask("POST", "/v1/commands?type=account", &[], "").await),
+        (400, "bad-request", host.ask("POST", "/v1/modules?type=account", &[], "").await),
+        (400, "bad-request", host.ask("GET", "/v1/modules?type=account", &[], "").await),
+        (400, "bad-request", host.get("/v1/account/a?version=x").await),
         (404, "unknown-type", host.ask("POST", "/v1/nothing/a/commands", &[], OPEN).await),
         (404, "unknown-type", host.ask("POST", "/v1/Account/a/commands", &[], OPEN).await),
         (404, "unknown-aggregate", host.get("/v1/account/never").await),
@@ -94,7 +99,9 @@ async fn states_and_history_can_be_read() {
     assert_eq!((status, &headers["etag"], &past["state"]["balance"]), (200, &"\"2\"".parse().unwrap(), &5.into()));
     assert_eq!(host.get("/v1/account/a?version=5").await.0, 404);
     for bad in ["?version=x", "?version=1&min_version=1", "?versoin=1", "?version=-1"] {
-        assert_eq!(host.get(&format!("/v1/account/a{bad}")).await.0, 400, "{bad}");
+        let (status, _, problem) = host.get(&format!("/v1/account/a{bad}")).await;
+        assert_eq!(status, 400, "{bad}");
+        assert!(problem["detail"].as_str().unwrap().contains("min_version"), "{problem}");
     }
 
     let (status, _, page) = host.get("/v1/account/a/events?from=2&limit=2").await;
