@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt;
 
 use crate::config::{LogFormat, Telemetry};
@@ -12,12 +13,7 @@ use crate::config::{LogFormat, Telemetry};
 /// # Errors
 /// The filter cannot be read; the message shows one that can.
 pub fn start(telemetry: &Telemetry) -> Result<(), String> {
-    let filter = EnvFilter::builder().parse(&telemetry.filter).map_err(|e| {
-        format!(
-            "the log filter {:?} is not valid ({e}): write a level or parts with levels, such as warn,ordain::gateway=debug",
-            telemetry.filter
-        )
-    })?;
+    let filter = filter(&telemetry.filter)?;
     let log = fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
@@ -31,6 +27,23 @@ pub fn start(telemetry: &Telemetry) -> Result<(), String> {
         LogFormat::Json => log.json().flatten_event(true).try_init(),
     };
     Ok(())
+}
+
+/// A part without a level is taken for the name of a crate by the parser, and all others fall silent: a mistyped level.
+fn filter(text: &str) -> Result<EnvFilter, String> {
+    let bad = |why: String| {
+        format!(
+            "the log filter {text:?} is not valid ({why}): write a level (error, warn, info, debug, trace, off), and parts with \
+             levels of their own where you like, such as warn,ordain::gateway=debug"
+        )
+    };
+    let is_level = |part: &str| part.parse::<LevelFilter>().is_ok();
+    let vague =
+        text.split(',').map(str::trim).find(|part| !part.is_empty() && !part.contains(['=', ']']) && !is_level(part));
+    match vague {
+        Some(part) if !text.contains('[') => Err(bad(format!("{part:?} is no level"))),
+        _ => EnvFilter::builder().parse(text).map_err(|e| bad(e.to_string())),
+    }
 }
 
 #[cfg(test)]
@@ -48,6 +61,18 @@ mod tests {
         if std::env::var_os(UNHEARD).is_some() {
             start(&Telemetry::default()).unwrap();
             tracing::info!("nobody hears this");
+        }
+    }
+
+    /// `--log verbose` made the daemon say nothing at all.
+    #[test]
+    fn a_filter_that_would_silence_everything_by_mistake_is_refused() {
+        for good in ["info", "warn,ordain::gateway=debug", "WARN,ordain=info", "off", "", "info,[request{id=7}]=trace"]
+        {
+            assert!(filter(good).is_ok(), "{good}");
+        }
+        for bad in ["nonsense!!", "verbose", "inof,ordain=debug", "warn,ordain::gateway", "ordain=loud"] {
+            assert!(filter(bad).unwrap_err().contains("warn,ordain::gateway=debug"), "{bad}");
         }
     }
 

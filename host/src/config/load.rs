@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use figment::error::Kind;
 use figment::providers::{Format as _, Serialized, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
@@ -39,11 +40,12 @@ pub fn load(
         layers = layers.merge(Named { name: format!("the file {}", path.display()), inner: Toml::string(&text) });
     }
     for (name, value) in variables {
-        if name.starts_with(PREFIX) && !NOT_SETTINGS.contains(&name.as_str()) {
+        // Set to nothing is how scripts and service files leave a variable out.
+        if name.starts_with(PREFIX) && !NOT_SETTINGS.contains(&name.as_str()) && !value.is_empty() {
             layers = layers.merge(Variable { name, value });
         }
     }
-    layers = layers.merge(Named { name: "the command line".into(), inner: Serialized::defaults(flags) });
+    layers = layers.merge(Named { name: "the command line".into(), inner: Given(Serialized::defaults(flags)) });
     let mut config: Config = layers.extract().map_err(|e| BadConfig(explain(e)))?;
     // The usual number is for a log of one's own; on Kafka the layout knows it, unless somebody insists.
     let usual = Serialized::defaults(Config::default()).metadata().name;
@@ -60,9 +62,18 @@ fn explain(errors: figment::Error) -> String {
         let key = e.path.join(".");
         let place = e.metadata.as_ref().map_or_else(String::new, |m| format!(" (set by {})", m.name));
         let what = match &e.kind {
-            figment::error::Kind::UnknownField(field, known) => {
+            Kind::UnknownField(field, known) => {
                 let known = known.join(", ");
-                return format!("there is no setting `{field}` in [{key}]{place}: known there are {known}");
+                // The path ends with the field itself.
+                let within = e.path.iter().rev().skip(1).rev().map(String::as_str).collect::<Vec<_>>().join(".");
+                let within = if within.is_empty() { "at the top level".to_owned() } else { format!("in [{within}]") };
+                return format!("there is no setting `{field}` {within}{place}: known there are {known}");
+            }
+            Kind::UnknownVariant(found, known) => format!("{found:?} is not known, write one of {}", known.join(", ")),
+            Kind::InvalidType(found, expected) if expected.starts_with("struct ") => {
+                format!(
+                    "it holds settings and is not {found}: set one of them, such as those in [{key}] of docs/config.md"
+                )
             }
             kind => kind.to_string(),
         };
@@ -84,6 +95,22 @@ impl<P: Provider> Provider for Named<P> {
 
     fn data(&self) -> figment::error::Result<Map<Profile, Dict>> {
         self.inner.data()
+    }
+}
+
+/// Flags, without the groups of which none was given: an empty group would go before a mistake in an earlier layer.
+struct Given<P>(P);
+
+impl<P: Provider> Provider for Given<P> {
+    fn metadata(&self) -> Metadata {
+        self.0.metadata()
+    }
+
+    fn data(&self) -> figment::error::Result<Map<Profile, Dict>> {
+        let mut data = self.0.data()?;
+        data.values_mut()
+            .for_each(|flags| flags.retain(|_, value| value.as_dict().is_none_or(|group| !group.is_empty())));
+        Ok(data)
     }
 }
 
@@ -156,13 +183,12 @@ fn validate(config: &Config) -> Result<(), BadConfig> {
     }
     config.limits.check().map_err(BadConfig)?;
     super::kafka::validate(config)?;
-    let local = http.listen.ip().is_loopback() && http.admin_listen.ip().is_loopback();
-    if !local && !http.insecure {
-        return Err(BadConfig(format!(
-            "the listeners are {} and {}, which others than this machine may reach, and nobody has to prove who they are: \
-             use 127.0.0.1, or accept it with `--insecure` (`http.insecure = true`)",
-            http.listen, http.admin_listen
-        )));
-    }
-    Ok(())
+    let listeners = [("http.listen", http.listen), ("http.admin_listen", http.admin_listen)];
+    let open = listeners.into_iter().find(|(_, address)| !address.ip().is_loopback() && !http.insecure);
+    open.map_or(Ok(()), |(key, address)| {
+        Err(BadConfig(format!(
+            "the setting `{key}` is {address}, which others than this machine may reach, and nobody has to prove who they are: \
+             use 127.0.0.1, or accept it with `--insecure` (`http.insecure = true`)"
+        )))
+    })
 }

@@ -3,6 +3,12 @@ use super::*;
 #[derive(Serialize)]
 struct NoFlags {}
 
+/// As the flags of `ordain run` are when none is given: groups of nothing.
+#[derive(Default, Serialize)]
+struct NoneGiven {
+    http: std::collections::BTreeMap<String, String>,
+}
+
 fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(k, v)| ((*k).to_string(), (*v).to_string())).collect()
 }
@@ -39,6 +45,13 @@ fn without_layers_the_defaults_hold() {
 }
 
 #[test]
+fn an_empty_variable_counts_as_not_set() {
+    let vars = [("ORDAIN_DATA", ""), ("ORDAIN_HTTP__LISTEN", ""), ("ORDAIN_LANES", "2")];
+    let config = with_file("data = \"here\"", &vars, &NoFlags {}).unwrap();
+    assert_eq!((config.data, config.http, config.lanes), ("here".into(), Http::default(), 2));
+}
+
+#[test]
 fn what_is_printed_can_be_read_back() {
     let text = Config::default().to_toml();
     assert_eq!(with_file(&text, &[], &NoFlags {}).unwrap(), Config::default());
@@ -47,8 +60,16 @@ fn what_is_printed_can_be_read_back() {
 #[test]
 fn mistakes_name_the_key_and_where_it_was_set() {
     type Mistake = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str]);
-    let mistakes: [Mistake; 7] = [
-        ("[http]\nlissten = 1", &[], &["lissten", "ordain.toml", "listen"]),
+    let mistakes: [Mistake; 11] = [
+        ("[http]\nlissten = 1", &[], &["`lissten` in [http] (", "ordain.toml", "listen"]),
+        ("lissten = 1", &[], &["`lissten` at the top level", "ordain.toml"]),
+        ("", &[("ORDAIN_HTTP", "x")], &["`http`", "variable ORDAIN_HTTP)", "set one of them"]),
+        ("http = 7", &[], &["`http`", "ordain.toml", "set one of them"]),
+        (
+            "[telemetry]\nformat = \"xml\"",
+            &[],
+            &["`telemetry.format`", "\"xml\" is not known, write one of human, json"],
+        ),
         ("[http]\nheaders_max = \"many\"", &[], &["http.headers_max", "ordain.toml"]),
         ("", &[("ORDAIN_HTTP__HEADERS_MAX", "many")], &["http.headers_max", "ORDAIN_HTTP__HEADERS_MAX"]),
         ("", &[("ORDAIN_LANEZ", "1")], &["lanez", "ORDAIN_LANEZ"]),
@@ -57,7 +78,7 @@ fn mistakes_name_the_key_and_where_it_was_set() {
         ("not toml", &[], &["ordain.toml", "not TOML"]),
     ];
     for (file, vars, words) in mistakes {
-        let error = with_file(file, vars, &NoFlags {}).unwrap_err();
+        let error = with_file(file, vars, &NoneGiven::default()).unwrap_err();
         for word in words {
             assert!(error.contains(word), "{word:?} is not in: {error}");
         }
@@ -70,7 +91,11 @@ fn an_open_address_needs_to_be_accepted() {
     assert!(with_file(open, &[], &NoFlags {}).unwrap_err().contains("--insecure"));
     assert!(with_file(&format!("{open}insecure = true\n"), &[], &NoFlags {}).is_ok());
     let admin = "[http]\nadmin_listen = \"0.0.0.0:7401\"\n";
-    assert!(with_file(admin, &[], &NoFlags {}).unwrap_err().contains("--insecure"));
+    let error = with_file(admin, &[], &NoFlags {}).unwrap_err();
+    assert!(
+        error.contains("--insecure") && error.contains("0.0.0.0:7401") && !error.contains("127.0.0.1:7400"),
+        "{error}"
+    );
 }
 
 /// The page shows each key once, with its default and a sentence above it.
