@@ -173,11 +173,29 @@ mod tests {
             Ok(_) => panic!("{words} is right"),
             Err(shown) => usage(&shown),
         };
-        for wrong in ["ordain", "ordain sned", "ordain send account", "ordain run --listen localhost:0", "ordain get"] {
+        for wrong in [
+            "ordain",
+            "ordain sned",
+            "ordain send account",
+            "ordain run --listen localhost:0",
+            "ordain get",
+            "ordain history account a --limit 0",
+        ] {
             assert_eq!(code(wrong), Exit::Usage, "{wrong}");
         }
         for help in ["ordain --help", "ordain help run", "ordain send --help", "ordain --version"] {
             assert_eq!(code(help), Exit::Done, "{help}");
+        }
+    }
+
+    /// 5 says that the command may have been decided: nobody was there to decide it.
+    #[test]
+    fn a_host_that_is_not_there_is_exit_code_1() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        for words in ["send account a {}", "get account a", "outcome account a c-1", "modules"] {
+            let url = format!("--url=http://{free}");
+            let arguments = ["ordain"].into_iter().chain(words.split(' ')).chain([url.as_str()]);
+            assert_eq!(run(arguments.map(OsString::from)), ExitCode::from(1), "{words}");
         }
     }
 

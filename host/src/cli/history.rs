@@ -26,7 +26,7 @@ pub struct HistoryArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     from: u64,
     /// Most events.
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
 }
 
@@ -54,7 +54,7 @@ pub(super) async fn run(args: HistoryArgs, output: Output) -> Ended {
     let of = format!("/v1/{}/{}", percent_encoded(&args.aggregate_type), percent_encoded(&args.id));
     let (mut from, mut left) = (args.from, args.limit);
     loop {
-        let path = format!("{of}/events?from={from}&limit={}", left.clamp(1, PAGE));
+        let path = format!("{of}/events?from={from}&limit={}", left.min(PAGE));
         let answer = client.request("GET", &path, &[], "").await?;
         if answer.status != 200 {
             return problem(&answer, output);

@@ -14,24 +14,24 @@ use super::body::Pieces;
 /// Pieces of a stream that wait for the connection.
 const PIECES_WAITING: usize = 4;
 
-/// The host could not be asked. Whether it took the request is not known.
+/// The host could not be asked, or its answer is lost.
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
 pub struct Unreachable {
     /// What happened, and what to do.
     pub text: String,
-    /// Nobody serves this API at the address: no command was taken.
-    pub nobody: bool,
+    /// The request was not sent, or nobody serves this API at the address: no command was taken. Otherwise it is not known.
+    pub unsent: bool,
 }
 
 impl Unreachable {
     /// The connection is of no more use; another one may be.
     pub fn broke(text: impl Into<String>) -> Self {
-        Self { text: text.into(), nobody: false }
+        Self { text: text.into(), unsent: false }
     }
 
-    fn nobody(text: String) -> Self {
-        Self { text, nobody: true }
+    fn unsent(text: impl std::fmt::Display) -> Self {
+        Self { text: text.to_string(), unsent: true }
     }
 }
 
@@ -73,7 +73,7 @@ impl Client {
     /// Asks once. A connection that was closed since the last request is opened again first.
     ///
     /// # Errors
-    /// [`Unreachable`] if the connection cannot be had or breaks: the host may have taken the request.
+    /// [`Unreachable`] if the connection cannot be had or breaks; in the latter case the host may have taken the request.
     pub async fn request(
         &mut self,
         method: &str,
@@ -81,8 +81,10 @@ impl Client {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Result<Answer, Unreachable> {
-        let request =
-            self.head(method, path, headers)?.body(Either::Left(Full::new(body.into()))).map_err(unreachable)?;
+        let request = self
+            .head(method, path, headers)?
+            .body(Either::Left(Full::new(body.into())))
+            .map_err(Unreachable::unsent)?;
         let response = self.send(request).await?;
         let (parts, body) = response.into_parts();
         let body = body.collect().await.map_err(|e| self.broken(e))?.to_bytes();
@@ -97,15 +99,17 @@ impl Client {
         self.connection = None;
         let (pieces, body) = mpsc::channel(PIECES_WAITING);
         let content = [("content-type", "application/x-ndjson")];
-        let request =
-            self.head("POST", "/v1/commands", &content)?.body(Either::Right(Pieces(body))).map_err(unreachable)?;
+        let request = self
+            .head("POST", "/v1/commands", &content)?
+            .body(Either::Right(Pieces(body)))
+            .map_err(Unreachable::unsent)?;
         let response = self.send(request).await?;
         // The stream owns the connection from here on; the next request opens another one.
         self.connection = None;
         if !response.status().is_success() {
             let status = response.status();
-            let body = response.into_body().collect().await.map_err(unreachable)?.to_bytes();
-            return Err(Unreachable::nobody(format!("{status}: {}", String::from_utf8_lossy(&body))));
+            let body = response.into_body().collect().await.map_err(Unreachable::unsent)?.to_bytes();
+            return Err(Unreachable::unsent(format!("{status}: {}", String::from_utf8_lossy(&body))));
         }
         Ok((Lines { pieces }, Answers { body: response.into_body(), begun: Vec::new() }))
     }
@@ -119,7 +123,7 @@ impl Client {
         let mut head = Request::builder().method(method).uri(path).header(header::HOST, &self.authority);
         for (name, value) in headers {
             let value = HeaderValue::from_str(value)
-                .map_err(|e| Unreachable::broke(format!("the header {name} cannot hold {value:?}: {e}")))?;
+                .map_err(|e| Unreachable::unsent(format!("the header {name} cannot hold {value:?}: {e}")))?;
             head = head.header(*name, value);
         }
         Ok(head)
@@ -145,14 +149,14 @@ impl Client {
 
     async fn connect(&self) -> Result<SendRequest<Either<Full<Bytes>, Pieces>>, Unreachable> {
         let io = TcpStream::connect(&self.authority).await.map_err(|e| {
-            Unreachable::nobody(format!(
+            Unreachable::unsent(format!(
                 "no host answers at http://{} ({e}): start one with `ordain run`, or name another with --url",
                 self.authority
             ))
         })?;
         // Without it, a small request may wait for the acknowledgement of the one before.
         let _ = io.set_nodelay(true);
-        let (connection, driver) = handshake(TokioIo::new(io)).await.map_err(unreachable)?;
+        let (connection, driver) = handshake(TokioIo::new(io)).await.map_err(Unreachable::unsent)?;
         // What goes wrong on the connection is told to whoever waits for its answer.
         tokio::spawn(driver);
         Ok(connection)
@@ -165,10 +169,6 @@ impl Client {
             self.authority
         ))
     }
-}
-
-fn unreachable(error: impl std::fmt::Display) -> Unreachable {
-    Unreachable::broke(error.to_string())
 }
 
 /// The sending side of a stream. The stream's input ends when it is dropped.

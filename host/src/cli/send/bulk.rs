@@ -5,7 +5,7 @@ mod pending;
 mod source;
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, IsTerminal as _, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal as _, Write};
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 
 use super::{Report, SendArgs};
-use crate::cli::ask::print_line;
+use crate::cli::ask::{Problem, print_line};
 use crate::cli::{Ended, Exit, Output, say};
 use crate::clock::Stopwatch;
 use crate::gateway::client::{Client, Unreachable, WholeLines};
@@ -71,7 +71,7 @@ pub async fn send(
         match run.connection(&mut client, &mut reached).await {
             Ok(()) => break,
             Err(Stop::Hard(error)) => return Err(error),
-            Err(Stop::Broken(error)) if error.nobody && !reached => return Err(error.into()),
+            Err(Stop::Broken(error)) if error.unsent && !reached => return Err(error.into()),
             Err(Stop::Broken(error)) => {
                 if run.report.answered() > answered {
                     (failures, pause) = (0, PAUSE.0);
@@ -231,7 +231,8 @@ pub(in crate::cli) async fn send_file(file: &Path, args: &SendArgs, output: Outp
     let bar = progress_bar(file, output)?;
     let answers = args.answers.as_deref().map(File::create).transpose().context("the answers cannot be kept")?;
     let mut watch = Terminal { bar, answers: answers.map(BufWriter::new), refusals: 0 };
-    let report = send(&options, Source::new(open(file)?), &mut watch).await?;
+    let lines = Source::new(open(file)?).map(|line| line.map_err(|e| unreadable(file, e)));
+    let report = send(&options, lines, &mut watch).await?;
     watch.bar.finish_and_clear();
     watch.answers.as_mut().map(BufWriter::flush).transpose().context("the answers cannot be kept")?;
     match output {
@@ -254,11 +255,18 @@ fn exit(report: &Report) -> Exit {
     }
 }
 
+/// The same error with the name of what it is about.
+fn unreadable(file: &Path, error: io::Error) -> io::Error {
+    let named =
+        if file == Path::new("-") { "standard input".to_owned() } else { format!("the file {}", file.display()) };
+    io::Error::new(error.kind(), format!("{named} cannot be read: {error}"))
+}
+
 fn open(file: &Path) -> anyhow::Result<Box<dyn BufRead + Send>> {
     if file == Path::new("-") {
         return Ok(Box::new(BufReader::new(std::io::stdin())));
     }
-    let opened = File::open(file).with_context(|| format!("the file {} cannot be read", file.display()))?;
+    let opened = File::open(file).map_err(|e| unreadable(file, e))?;
     Ok(Box::new(BufReader::with_capacity(1 << 18, opened)))
 }
 
@@ -271,7 +279,7 @@ fn progress_bar(file: &Path, output: Output) -> anyhow::Result<ProgressBar> {
         let style = ProgressStyle::with_template("{spinner} {human_pos} commands, {per_sec}, {elapsed}")?;
         return Ok(ProgressBar::new_spinner().with_style(style));
     }
-    let lines = source::count(open(file)?)?;
+    let lines = source::count(open(file)?).map_err(|e| unreadable(file, e))?;
     let style = ProgressStyle::with_template("{wide_bar} {human_pos}/{human_len} {per_sec}, {eta} left")?;
     Ok(ProgressBar::new(lines).with_style(style))
 }
@@ -285,13 +293,25 @@ struct Terminal {
 /// Refused lines that are shown; the others are only counted.
 const REFUSALS_SHOWN: u32 = 5;
 
+/// A refused line's problem in words.
+fn refusal(text: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Refused {
+        error: Problem,
+    }
+    match serde_json::from_slice(text) {
+        Ok(Refused { error }) => format!("{}: {}", error.title, error.detail),
+        Err(_) => String::from_utf8_lossy(text).into_owned(),
+    }
+}
+
 impl Watch for Terminal {
     fn answer(&mut self, line: u64, text: &[u8]) -> std::io::Result<()> {
         // `{"line":N,` is the host's; the file's own number is put in its place.
         let rest = text.iter().position(|b| *b == b',').map_or(text, |at| &text[at..]);
         if rest.starts_with(b",\"error\"") && self.refusals < REFUSALS_SHOWN {
             self.refusals += 1;
-            self.bar.suspend(|| say(format_args!("line {line}: {}", String::from_utf8_lossy(&rest[1..]))));
+            self.bar.suspend(|| say(format_args!("line {line}: {}", refusal(text))));
         }
         if let Some(answers) = &mut self.answers {
             write!(answers, "{{\"line\":{line}")?;

@@ -69,6 +69,7 @@ pub async fn send(args: &SendArgs, output: Output) -> Ended {
     let answer = args.host.client()?.request("POST", &path, &headers, command.clone().into_bytes()).await;
     match answer {
         Ok(answer) => show(&answer, output),
+        Err(error) if error.unsent => Err(error.into()),
         Err(error) => {
             say(format_args!(
                 "ordain: {error}\nSend it again with --command-id {command_id}: it is then decided once."

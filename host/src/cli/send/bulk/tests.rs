@@ -130,3 +130,18 @@ async fn a_host_that_was_never_there_is_an_error() {
     let error = send(&options(nobody), lines(THREE), &mut Seen::default()).await.unwrap_err();
     assert!(error.to_string().contains("ordain run"), "{error}");
 }
+
+#[test]
+fn a_refused_line_is_shown_in_words() {
+    let text = br#"{"line":1,"error":{"type":"urn:ordain:problem:unknown-type","title":"No module","status":404,"detail":"deploy one"}}"#;
+    assert_eq!(refusal(text), "No module: deploy one");
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut lines =
+        Source::new(open(folder.path()).unwrap()).map(|line| line.map_err(|e| unreadable(folder.path(), e)));
+    let error = lines.next().unwrap().unwrap_err().to_string();
+    assert!(error.contains(&folder.path().display().to_string()), "{error}");
+}
