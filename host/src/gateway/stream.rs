@@ -5,6 +5,7 @@
 //! bounds what is between them: a line takes a place when it is read and gives it back when its answer is written, so a
 //! client that does not read its answers stops being read.
 
+mod ids;
 mod line;
 mod reader;
 mod writer;
@@ -27,6 +28,7 @@ use super::query::no_query;
 use super::{Gateway, metrics};
 use crate::config::Http;
 use crate::engine::ReplyBox;
+use ids::Ids;
 
 /// Pieces of the response that wait for the connection.
 const PIECES_WAITING: usize = 2;
@@ -39,6 +41,7 @@ struct Stream {
     gateway: Gateway,
     answers: Arc<ReplyBox>,
     window: Window,
+    ids: Ids,
 }
 
 /// What the reader tells the writer beside the answers that the lanes give.
@@ -52,7 +55,12 @@ enum Note {
 /// Handler of the stream.
 pub async fn commands(State(gateway): State<Gateway>, uri: Uri, body: Body) -> Result<Response, Problem> {
     no_query(&uri, "a stream takes none; all about a command stands in its line, see docs/http.md")?;
-    let stream = Arc::new(Stream { window: Window::new(&gateway.config.http), answers: Arc::default(), gateway });
+    let stream = Arc::new(Stream {
+        window: Window::new(&gateway.config.http),
+        answers: Arc::default(),
+        ids: Ids::default(),
+        gateway,
+    });
     let (pieces, out) = mpsc::channel::<Bytes>(PIECES_WAITING);
     let (notes, from_reader) = mpsc::channel(PIECES_WAITING);
     let reader = tokio::spawn(reader::run(Arc::clone(&stream), body, notes));

@@ -14,6 +14,7 @@ use super::{Note, Stream, counted};
 use crate::engine::{Reply, Submission};
 use crate::gateway::problem::{Kind, Problem};
 use crate::gateway::stopped;
+use crate::message::CommandId;
 
 /// Reads the body to its end, to the first sign that the client is too slow, or until the daemon stops.
 pub async fn run(stream: Arc<Stream>, body: Body, notes: mpsc::Sender<Note>) {
@@ -194,6 +195,7 @@ impl<'a> Reader<'a> {
         let gateway = &self.stream.gateway;
         gateway.metrics.lines(lines as u64, batch.refused.len() as u64);
         self.stream.window.enter(lines, &batch.long).await;
+        self.stream.ids.keep(lines, self.line, batch.commands.iter().map(numbered));
         for (line, problem) in batch.refused {
             // If the writer is gone, so is the client.
             let _ = self.notes.send(Note::Refused(line, problem)).await;
@@ -214,6 +216,12 @@ impl Batch {
     fn long_bytes(&self) -> usize {
         self.long.iter().map(|(_, bytes)| bytes).sum()
     }
+}
+
+/// The line of a command, and its id.
+fn numbered(submission: &Submission) -> (u64, &CommandId) {
+    let line = if let Reply::Line(_, line) = &submission.reply { *line } else { 0 };
+    (line, &submission.command.command_id)
 }
 
 /// Position of the first such byte.

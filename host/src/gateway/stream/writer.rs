@@ -92,10 +92,7 @@ impl Writer<'_> {
                     self.end(line);
                 }
                 Err(Unanswered::Elsewhere(appended)) => self.ask(line, appended),
-                Err(unanswered) => {
-                    metrics.unanswered();
-                    self.problem(line, &unanswered.into());
-                }
+                Err(unanswered) => self.unanswered(line, unanswered),
             }
             if self.piece.len() >= PIECE_BYTES && !self.send().await {
                 return false;
@@ -124,10 +121,7 @@ impl Writer<'_> {
                 self.piece.extend_from_slice(&outcome);
                 self.end(line);
             }
-            Ok((line, Err(unanswered))) => {
-                self.stream.gateway.metrics.unanswered();
-                self.problem(line, &unanswered.into());
-            }
+            Ok((line, Err(unanswered))) => self.unanswered(line, unanswered),
             // It panicked, which is in the process's log: the stream ends without this line's answer.
             Err(_) => return false,
         }
@@ -137,6 +131,13 @@ impl Writer<'_> {
     async fn refused(&mut self, line: u64, problem: Problem) -> bool {
         self.problem(line, &problem);
         self.send().await
+    }
+
+    /// A command without an outcome: its problem names it, so that it can be asked for again.
+    fn unanswered(&mut self, line: u64, unanswered: Unanswered) {
+        self.stream.gateway.metrics.unanswered();
+        let problem = Problem { command_id: self.stream.ids.of(line), ..unanswered.into() };
+        self.problem(line, &problem);
     }
 
     fn problem(&mut self, line: u64, problem: &Problem) {
@@ -165,6 +166,7 @@ impl Writer<'_> {
         }
         let sent = self.pieces.send(Bytes::from(std::mem::take(&mut self.piece))).await.is_ok();
         self.written += self.done.len() as u64;
+        self.stream.ids.forget(&self.done);
         self.stream.window.leave(&self.done);
         self.done.clear();
         sent

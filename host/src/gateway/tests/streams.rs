@@ -198,3 +198,18 @@ async fn an_idle_stream_and_a_line_without_its_end_are_ended() {
     assert!(matches!(ended, Ok(Ok(None) | Err(_))));
     host.stop().await;
 }
+
+/// The host may have made the id, and says to send the command again under it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_without_an_outcome_is_told_its_command_id() {
+    let host = Host::start().await;
+    tokio::task::block_in_place(|| host.lanes.stop());
+    let given = r#"{"type":"account","id":"a","command":1,"command_id":"c-1"}"#;
+    let answers = stream(&host, &format!("not json\n{}{given}\n", line("a", OPEN))).await;
+    assert_eq!(answers.len(), 3);
+    assert!(answers[0]["error"].get("command_id").is_none(), "{}", answers[0]);
+    assert_eq!(answers[1]["error"]["type"], "urn:ordain:problem:unavailable");
+    assert_eq!(answers[1]["error"]["command_id"].as_str().unwrap().len(), 36, "{}", answers[1]);
+    assert_eq!(answers[2]["error"]["command_id"], "c-1");
+    host.stop().await;
+}
