@@ -28,7 +28,8 @@ pub struct SendArgs {
     /// Version the aggregate must have; 0 = must not exist.
     #[arg(long, value_name = "N", conflicts_with = "file")]
     expect: Option<u64>,
-    /// The command's own id: the same one again gives the same outcome. Made if not given.
+    /// The command's own id: the same one again gives the same outcome, for a day and 1,024 commands of the aggregate.
+    /// Made if not given.
     #[arg(long, value_name = "ID", conflicts_with = "file")]
     command_id: Option<String>,
     /// What the command belongs to.

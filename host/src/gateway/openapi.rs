@@ -238,7 +238,7 @@ fn parameters() -> Value {
         "version": one("query", "version", "The state as it was at this version.", number(0)),
         "min_version": one("query", "min_version", "Waits until the aggregate has this version.", number(0)),
         "known_version": one("header", "If-None-Match", "A version in quotes: 304 if it is still that one.", json!({"type": "string"})),
-        "idempotency_key": one("header", "Idempotency-Key", "The command's id; without it the host makes one.", text(COMMAND_ID_BYTES_MAX)),
+        "idempotency_key": one("header", "Idempotency-Key", "The command's id, known for a day and 1,024 commands of its aggregate; without it the host makes one.", text(COMMAND_ID_BYTES_MAX)),
         "if_match": one("header", "If-Match", "The version that the aggregate must have, in quotes: `\"3\"`.", json!({"type": "string"})),
         "if_none_match": one("header", "If-None-Match", "`*`: the aggregate must not exist.", json!({"const": "*"})),
         "prefer": one("header", "Prefer", "`respond-async`: 202 once the command is committed.", json!({"type": "string"})),
