@@ -44,7 +44,7 @@ pub async fn state(
 ) -> Result<Response, Problem> {
     let asked: StateQuery = query(&uri)?;
     let http = &gateway.config.http;
-    let view = match (asked.version, asked.min_version) {
+    let view = match (asked.version, asked.min_version.filter(|least| *least > 0)) {
         _ if asked.current && (asked.version.is_some() || asked.min_version.is_some()) => {
             return Err(Problem::bad_request(
                 "current goes with neither version nor min_version: leave one of them out",
