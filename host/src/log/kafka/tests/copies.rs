@@ -168,7 +168,7 @@ fn commits_do_not_wait_until_it_is_noted_how_far_the_copy_is() {
             commits.append((0, 1, 1), block(n, "a"), []).expect("is appended");
             tell.send(n).expect("somebody counts");
             // Longer than from one note to the next.
-            std::thread::sleep(NOTE_EVERY + Duration::from_millis(100));
+            std::thread::park_timeout(NOTE_EVERY + Duration::from_millis(100));
         }
     });
     let appended: Vec<u64> = std::iter::from_fn(|| told.recv_timeout(NOTE_EVERY * 3).ok()).collect();
