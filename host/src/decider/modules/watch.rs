@@ -133,6 +133,8 @@ struct Folder {
 struct Seen {
     stamp: Stamp,
     since: Stopwatch,
+    /// For how long it had been as it is when it was seen first, if that was at the start.
+    before: Duration,
     phase: Phase,
     /// Written to since its last closing, as far as hints tell.
     open: bool,
@@ -164,12 +166,16 @@ struct Asked {
 }
 
 impl Seen {
+    fn quiet(&self) -> Duration {
+        self.since.elapsed() + self.before
+    }
+
     /// Whether it is time to read it.
     fn is_due(&self) -> bool {
-        let quiet = self.since.elapsed();
+        let quiet = self.quiet();
         match self.phase {
             Phase::Done | Phase::Asked => false,
-            Phase::Later => quiet >= STORE_AGAIN,
+            Phase::Later => self.since.elapsed() >= STORE_AGAIN,
             Phase::Unsettled if self.open => (quiet >= QUIET_OPEN && !self.peeked) || quiet >= OPEN_MAX,
             Phase::Unsettled if self.closed => true,
             Phase::Unsettled => (quiet >= QUIET && !self.peeked) || quiet >= QUIET_UNPROVEN,
@@ -178,7 +184,7 @@ impl Seen {
 
     /// Whether what was read now is surely whole.
     fn is_whole(&self, sealed: bool) -> bool {
-        let quiet = self.since.elapsed();
+        let quiet = self.quiet();
         sealed || if self.open { quiet >= OPEN_MAX } else { self.closed || quiet >= QUIET_UNPROVEN }
     }
 }
@@ -243,12 +249,14 @@ impl Folder {
                 Some(seen) if seen.stamp == stamp => {}
                 Some(seen) => {
                     (seen.stamp, seen.since, seen.phase) = (stamp, Stopwatch::start(), Phase::Unsettled);
-                    (seen.peeked, seen.at_start) = (false, false);
+                    (seen.peeked, seen.at_start, seen.before) = (false, false, Duration::ZERO);
                 }
                 None => {
                     let (since, phase, at_start) = (Stopwatch::start(), Phase::Unsettled, self.first);
+                    let before = if at_start { stamp.age() } else { Duration::ZERO };
                     let (open, closed, peeked) = (false, false, false);
-                    self.files.insert(name.clone(), Seen { stamp, since, phase, open, closed, peeked, at_start });
+                    self.files
+                        .insert(name.clone(), Seen { stamp, since, before, phase, open, closed, peeked, at_start });
                 }
             }
             there.insert(name);

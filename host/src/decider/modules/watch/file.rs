@@ -4,8 +4,10 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::Duration;
 
 use super::because;
+use crate::clock::now_ms;
 use crate::decider::refused::{Refused, Rule};
 
 /// What tells one content of a file from another without reading it. The time of the last change of the inode is in
@@ -24,6 +26,13 @@ impl Stamp {
     /// Of what is there under this name, links not followed.
     pub fn of(path: &Path) -> io::Result<Self> {
         Ok(Self::from(&fs::symlink_metadata(path)?))
+    }
+
+    /// For how long nothing was changed of it, as far as the clock tells.
+    pub fn age(&self) -> Duration {
+        let (seconds, nanos) = self.changed;
+        let changed_ms = seconds.saturating_mul(1000).saturating_add(nanos / 1_000_000);
+        Duration::from_millis(u64::try_from(now_ms().saturating_sub(changed_ms)).unwrap_or(0))
     }
 
     /// When the content was last written.
