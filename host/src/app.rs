@@ -161,6 +161,7 @@ fn engine(
         readers_max: config.history.readers as usize,
         readers_waiting_max: config.history.queue_max,
     });
+    engine.wait_for(Some("what lies in the modules folder"));
     let inboxes: Vec<_> = lanes.ways.iter().map(|(inbox, _)| Arc::clone(inbox)).collect();
     modules.subscribe(Arc::new(move |_| inboxes.iter().for_each(|inbox| inbox.tell(Control::Modules))));
     let (seen_by, store) = (lanes.ways.clone(), Arc::clone(store));
@@ -192,7 +193,6 @@ async fn until_ready(running: &Running, config: &Config, stopping: &mut watch::R
     let folder = || modules.watch(config.modules.clone());
     let restored = || engine.is_restored();
     let looked = || modules.has_looked();
-    engine.wait_for(Some("what lies in the modules folder"));
     if let Log::Kafka(kafka) = &running.log {
         // A host that has no rules for them takes no lanes, in which nobody would decide.
         folder()?;

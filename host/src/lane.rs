@@ -108,7 +108,6 @@ const NEWEST_BLOCKS: usize = 32;
 impl Board {
     /// The lane is not here any more: nothing is in memory, and no rules decide.
     fn vacate(&self) {
-        self.ready.store(false, Ordering::Release);
         for gauge in [&self.aggregates, &self.quarantined, &self.open_offsets, &self.open_ms] {
             gauge.store(0, Ordering::Relaxed);
         }
@@ -236,8 +235,8 @@ impl Lane {
     /// Takes the lane, restores it, serves until it is told to stop.
     pub fn run(mut self) -> Ended {
         let ended = self.take_lane().and_then(|()| self.serve());
-        self.board.vacate();
-        match ended {
+        self.board.ready.store(false, Ordering::Release);
+        let ended = match ended {
             Ok(()) => {
                 self.inbox.close("the host is stopping");
                 self.inbox.answer_all(&Unanswered::Interrupted);
@@ -259,7 +258,9 @@ impl Lane {
                 self.inbox.answer_all(&Unanswered::LogFailed(reason.clone()));
                 Ended::Failed(reason)
             }
-        }
+        };
+        self.board.vacate();
+        ended
     }
 
     /// The loop.

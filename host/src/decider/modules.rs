@@ -12,7 +12,6 @@ mod worker;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -34,8 +33,6 @@ pub(crate) mod tests;
 
 /// Candidates that wait for the one that is being checked.
 const WAITING_MAX: usize = 4;
-/// Archived modules kept compiled.
-const ARCHIVED_MAX: usize = 8;
 
 /// Real cases of a type to check a candidate with; few, since each is decided four times.
 pub type CaseSource = dyn Fn(&AggregateType) -> Vec<Case> + Send + Sync;
@@ -92,10 +89,8 @@ struct Shared {
     files: Files,
     sandbox: Sandbox,
     active: ArcSwap<HashMap<String, Arc<Active>>>,
-    publications: AtomicU64,
     record: Mutex<Record>,
     refused: Mutex<RefusedOnes>,
-    archived: Mutex<Vec<Module>>,
     cases: Mutex<Option<Arc<CaseSource>>>,
     admit: Mutex<Option<Arc<Admit>>>,
     subscribers: Mutex<Vec<Arc<OnPublished>>>,
@@ -132,10 +127,8 @@ impl Modules {
             files,
             sandbox: options.sandbox,
             active: ArcSwap::from_pointee(active),
-            publications: AtomicU64::new(0),
             record: Mutex::new(record),
             refused: Mutex::default(),
-            archived: Mutex::default(),
             cases: Mutex::default(),
             admit: Mutex::default(),
             subscribers: Mutex::default(),
@@ -193,31 +186,6 @@ impl Modules {
         let mut modules: Vec<_> = self.shared.active.load().values().map(|one| one.module.clone()).collect();
         modules.sort_by(|one, other| one.aggregate_type().cmp(other.aggregate_type()));
         modules
-    }
-
-    /// Number of publications since the start: as long as it is the same, nothing changed.
-    pub fn publications(&self) -> u64 {
-        self.shared.publications.load(Ordering::Acquire)
-    }
-
-    /// A module that is or was active, by its digest.
-    ///
-    /// # Errors
-    /// [`Refused`] if it is not stored, or its file is not what it was.
-    pub fn get(&self, digest: Digest) -> Result<Module, Refused> {
-        if let Some(active) = self.shared.active.load().values().find(|one| one.module.digest() == digest) {
-            return Ok(active.module.clone());
-        }
-        if let Some(module) = lock(&self.shared.archived).iter().find(|one| one.digest() == digest) {
-            return Ok(module.clone());
-        }
-        let module = load(&self.shared.files, &self.shared.sandbox, digest)?;
-        let mut archived = lock(&self.shared.archived);
-        if archived.len() >= ARCHIVED_MAX {
-            archived.remove(0);
-        }
-        archived.push(module.clone());
-        Ok(module)
     }
 
     /// Every type's modules. `lanes` is left empty: the registry does not know them.

@@ -46,7 +46,6 @@ fn what_is_deployed_decides_and_survives_a_restart() {
         assert!(modules.deploy(v1.clone(), "upload").unwrap().unchanged, "the same bytes again change nothing");
         modules.deploy(v2.clone(), "upload").unwrap();
         modules.deploy(of_type("other").bytes(), "upload").unwrap();
-        assert_eq!(modules.publications(), 3);
     }
     let modules = open(dir.path());
     assert_eq!(active(&modules, "sum"), Digest::of(&v2));
@@ -56,8 +55,6 @@ fn what_is_deployed_decides_and_survives_a_restart() {
     assert_eq!(types, ["other", "sum"]);
     let listing = modules.list();
     assert_eq!(listing.types[1].former, [Digest::of(&v1)]);
-    assert_eq!(modules.get(Digest::of(&v1)).unwrap().digest(), Digest::of(&v1));
-    assert_eq!(modules.get(Digest([7; 32])).unwrap_err().rule, Rule::Store);
 
     let rules = RuleBook::active(&modules, "sum").unwrap();
     let mut decider = rules.instantiate().unwrap();

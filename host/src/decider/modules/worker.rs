@@ -2,7 +2,6 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread;
 
@@ -195,7 +194,6 @@ impl Shared {
             after.insert(aggregate_type.clone(), Arc::clone(&active));
             after
         });
-        self.publications.fetch_add(1, Ordering::Release);
         let subscribers = lock(&self.subscribers).clone();
         subscribers.iter().for_each(|on_published| on_published(&active));
         Ok(())
