@@ -63,6 +63,18 @@ fn too_large(bytes: usize, bytes_max: usize) -> Fault {
     Fault { reason: FailureReason::TooLarge, message, instance_lost: false }
 }
 
+/// Why rules cannot read a command; with the shape that it must have, if that is what it lacks. What they say of it speaks
+/// of MessagePack.
+fn in_shape(why: String, body: &[u8]) -> String {
+    // A map of one, or a text.
+    match body.first() {
+        Some(0x81 | 0xa0..=0xbf | 0xd9..=0xdb) => why,
+        _ => format!(
+            "a command is one name with its fields, as {{\"Deposit\":{{\"amount\":500}}}}; this one is not ({why})"
+        ),
+    }
+}
+
 /// Where the answer to a command is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Applied {
@@ -223,7 +235,9 @@ impl StateMachine {
                 self.answer(at, module, command, &Answer::Accepted { count, events: &out }, into)
             }
             Verdict::Rejected => self.answer(at, module, command, &Answer::Rejected(&out), into),
-            Verdict::Unreadable(why) => self.fail(at, module, command, FailureReason::Unreadable, &why, into),
+            Verdict::Unreadable(why) => {
+                self.fail(at, module, command, FailureReason::Unreadable, &in_shape(why, &command.body), into)
+            }
         });
         self.scratch = out;
         applied

@@ -19,6 +19,6 @@ ordain_tests::family_tests! {
     kafkas_own_console_tools_send_commands_and_read_their_answers = "console";
     a_broker_that_demands_tls_a_password_and_rights_is_served = "secure";
     brokers_that_go_or_are_cut_off_cost_nothing_answered = "brokers";
-    hosts_without_rules_take_no_lanes_and_types_without_topics_no_module = "unruled";
     a_storm_of_rebalances_loses_and_doubles_nothing = "rebalances";
+    hosts_without_rules_take_no_lanes_and_types_without_topics_no_module = "unruled";
 }

@@ -10,6 +10,7 @@ use ordain::clock::Stopwatch;
 use ordain::log::kafka::ffi::KafkaError;
 use ordain::log::kafka::ffi::consumer::{Assigned, Consumer};
 use ordain::log::kafka::ffi::producer::Producer;
+use ordain::log::kafka::options::clients;
 use ordain::log::kafka::records::{JSON, RecordView, SPEC_VERSION, name};
 use rdkafka::ClientConfig;
 
@@ -154,23 +155,8 @@ fn consumer_config(brokers: &str) -> ClientConfig {
 /// As a lane's committer has it.
 fn producer_config(brokers: &str, transactional_id: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
-    for (name, value) in [
-        ("bootstrap.servers", brokers),
-        ("transactional.id", transactional_id),
-        ("transaction.timeout.ms", "10000"),
-        ("message.timeout.ms", "9000"),
-        ("socket.timeout.ms", "10000"),
-        ("linger.ms", "0"),
-        ("retry.backoff.ms", "1"),
-        ("retry.backoff.max.ms", "3"),
-        ("reconnect.backoff.ms", "5"),
-        ("enable.sparse.connections", "false"),
-        ("queue.buffering.max.messages", "2000000"),
-        ("queue.buffering.max.kbytes", "1048576"),
-        ("compression.type", "lz4"),
-        ("enable.metrics.push", "false"),
-        ("log_level", "3"),
-    ] {
+    config.set("bootstrap.servers", brokers).set("transactional.id", transactional_id);
+    for &(name, value) in clients::LANE {
         config.set(name, value);
     }
     config

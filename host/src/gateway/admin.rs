@@ -48,23 +48,29 @@ async fn metrics(State(gateway): State<Gateway>) -> Response {
 
 /// What can be seen of each lane.
 fn lanes(gateway: &Gateway) -> String {
-    type Read = fn(&Board) -> &AtomicU64;
-    let families: [(&str, &str, &str, Read); 7] = [
-        ("ordain_lane_commands_total", "counter", "Commands answered", |board| &board.commands_answered),
-        ("ordain_lane_commits_total", "counter", "Blocks committed", |board| &board.commits),
-        ("ordain_lane_events_restored", "gauge", "Events folded by the restore", |board| &board.events_restored),
-        ("ordain_lane_aggregates", "gauge", "Aggregates in memory", |board| &board.aggregates),
+    type Read = fn(&Board) -> u64;
+    fn of(number: &AtomicU64) -> u64 {
+        number.load(Ordering::Relaxed)
+    }
+    let families: [(&str, &str, &str, Read); 8] = [
+        ("ordain_lane_ready", "gauge", "1 where this host owns the lane and decides, else 0", |board| {
+            board.ready.load(Ordering::Relaxed).into()
+        }),
+        ("ordain_lane_commands_total", "counter", "Commands answered", |board| of(&board.commands_answered)),
+        ("ordain_lane_commits_total", "counter", "Blocks committed", |board| of(&board.commits)),
+        ("ordain_lane_events_restored", "gauge", "Events folded by the restore", |board| of(&board.events_restored)),
+        ("ordain_lane_aggregates", "gauge", "Aggregates in memory", |board| of(&board.aggregates)),
         ("ordain_lane_quarantined", "gauge", "Aggregates that the active rules cannot fold", |board| {
-            &board.quarantined
+            of(&board.quarantined)
         }),
         (
             "ordain_lane_open_transaction_offsets",
             "gauge",
             "Offsets that an open transaction keeps from being read",
-            |board| &board.open_offsets,
+            |board| of(&board.open_offsets),
         ),
         ("ordain_lane_open_transaction_age_ms", "gauge", "Milliseconds for which it has been seen open", |board| {
-            &board.open_ms
+            of(&board.open_ms)
         }),
     ];
     let mut out = String::new();
@@ -72,7 +78,7 @@ fn lanes(gateway: &Gateway) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(out, "# HELP {name} {help}.\n# TYPE {name} {kind}");
         for (lane, board) in gateway.engine.boards().enumerate() {
-            let _ = writeln!(out, "{name}{{lane=\"{lane}\"}} {}", read(board).load(Ordering::Relaxed));
+            let _ = writeln!(out, "{name}{{lane=\"{lane}\"}} {}", read(board));
         }
     }
     out

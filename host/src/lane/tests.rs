@@ -432,6 +432,20 @@ fn commands_of_an_earlier_feed_are_not_decided_after_a_take() {
     assert!(lane.in_flight.is_some());
 }
 
+#[test]
+fn a_command_of_another_shape_is_told_which_it_must_have() {
+    let dir = TempDir::new().unwrap();
+    let host = Host::start(&dir, settings(1));
+    for (n, (body, told)) in [("{}", true), ("[1]", true), (r#"{"Nonsense":{}}"#, false)].into_iter().enumerate() {
+        let answered = host.send(command("acc-1", &format!("c-{n}"), body));
+        let Answer::Failed { reason: FailureReason::Unreadable, message } = answered.entry().answer else {
+            panic!("{body}")
+        };
+        assert_eq!(message.contains("one name with its fields"), told, "{message}");
+    }
+    host.stop();
+}
+
 /// A log that is refused room for a while.
 struct Full(Box<dyn crate::log::LaneLog>, Arc<std::sync::atomic::AtomicBool>);
 
