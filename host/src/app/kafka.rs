@@ -196,7 +196,11 @@ pub(super) fn start(config: &Config, options: Options, http: SocketAddr) -> anyh
     for folder in [&config.data, &config.modules] {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     }
-    refuse_other(&config.data, "log", "holds an embedded log, which is not moved to Kafka")?;
+    refuse_other(
+        &config.data,
+        "log",
+        "holds an embedded log, which is not moved to Kafka: run it without `log.kind = \"kafka\"`",
+    )?;
     if http.ip().is_unspecified() && options.advertised.is_none() {
         tracing::warn!(
             "other hosts are told to reach this one at http://{http}, which is no address: set `log.advertised` if there are others"
